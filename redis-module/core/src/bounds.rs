@@ -1,0 +1,75 @@
+//! Every bound of the rules: its name, unit, default and reason.
+//!
+//! The bounds that an operator may change are fields of [`Bounds`]; the module fills them from its settings.
+//! The others are constants because a different value would change what stored data or a name means.
+
+/// Longest room or stream name, in bytes: long enough for a path, short enough to log.
+pub const NAME_BYTES_MAX: usize = 200;
+/// Longest user, connection, node or client id, in bytes: a UUID, an address or an e-mail fits.
+pub const ID_BYTES_MAX: usize = 128;
+/// Deepest nesting of JSON that people store, in levels: real payloads need three or four.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// How many earlier epochs a stream remembers: a failover a day for two weeks.
+pub const EPOCHS_KEPT: usize = 16;
+/// Sequences remembered per writer: more than a client has in flight at once.
+pub const SEQUENCES_PER_WRITER: usize = 64;
+
+/// The bounds that an operator may change.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Largest body of one message, in bytes.
+    pub message_bytes_max: usize,
+    /// Messages kept in one log.
+    pub log_messages_max: usize,
+    /// Bytes of messages kept in one log: what a thousand full messages take.
+    pub log_bytes_max: usize,
+    /// Age of the oldest message kept, in milliseconds.
+    pub log_age_ms_max: u64,
+    /// Longest text of a document, in bytes of UTF-8.
+    pub document_bytes_max: usize,
+    /// Largest operation as JSON, in bytes.
+    pub operation_bytes_max: usize,
+    /// Most components of one operation.
+    pub operation_components_max: usize,
+    /// Operations kept per document for those who are behind.
+    pub document_operations_max: usize,
+    /// Bytes of operations kept per document.
+    pub document_log_bytes_max: usize,
+    /// Writers whose last sequences one stream remembers.
+    pub writers_max: usize,
+    /// How long a writer's sequences are remembered after its last write, in milliseconds.
+    pub writer_age_ms_max: u64,
+    /// Connections in one room; beyond it a join is refused.
+    pub connections_max: usize,
+    /// Largest presence data of one connection, in bytes.
+    pub presence_bytes_max: usize,
+    /// Users that left whose departure a presence list remembers for those who are behind.
+    pub departures_max: usize,
+    /// Entries in one page of a reply.
+    pub page_entries_max: usize,
+    /// Bytes in one page of a reply.
+    pub page_bytes_max: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            message_bytes_max: 32 * 1024,
+            log_messages_max: 10_000,
+            log_bytes_max: 32 * 1024 * 1024,
+            log_age_ms_max: 30 * 24 * 3600 * 1000,
+            document_bytes_max: 8 * 1024 * 1024,
+            operation_bytes_max: 1024 * 1024,
+            operation_components_max: 10_000,
+            document_operations_max: 16_384,
+            document_log_bytes_max: 16 * 1024 * 1024,
+            writers_max: 10_000,
+            writer_age_ms_max: 24 * 3600 * 1000,
+            connections_max: 100_000,
+            presence_bytes_max: 1024,
+            departures_max: 1_000,
+            page_entries_max: 100,
+            page_bytes_max: 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! How records are written for storage, replication and events: bincode 2 standard (little endian, varint),
+//! behind this one file so that the format has one owner.
+
+use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+
+/// Largest record that is decoded, in bytes: a hostile length prefix must not reserve memory.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+const CONFIG: Configuration<LittleEndian, Varint, Limit<RECORD_BYTES_MAX>> =
+    bincode::config::standard().with_limit::<RECORD_BYTES_MAX>();
+
+/// A record that could not be read; the text says where it broke.
+#[derive(Debug)]
+pub struct Damaged(pub String);
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "damaged record: {}", self.0)
+    }
+}
+impl std::error::Error for Damaged {}
+
+/// Writes a record.
+pub fn encode<T: bincode::Encode>(record: &T) -> Vec<u8> {
+    // Encoding to a Vec fails only for types that refuse to be encoded, which ours never do.
+    bincode::encode_to_vec(record, CONFIG).unwrap_or_default()
+}
+
+/// Reads a record and says how many bytes it took.
+pub fn decode<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Damaged> {
+    bincode::decode_from_slice(bytes, CONFIG).map_err(|e| Damaged(e.to_string()))
+}
+
+/// Reads a record that must take all the bytes.
+pub fn decode_all<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, Damaged> {
+    let (record, used) = decode(bytes)?;
+    if used == bytes.len() { Ok(record) } else { Err(Damaged(format!("{} bytes left over", bytes.len() - used))) }
+}

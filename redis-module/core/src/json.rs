@@ -1,0 +1,221 @@
+//! JSON that people store, and JSON that the module writes.
+//!
+//! What arrives is checked and loses only the white space between its tokens (a frame must be one line); it is
+//! never rewritten otherwise, so what is delivered is what was sent.
+
+use crate::bounds::JSON_DEPTH_MAX;
+use crate::refusal::{Code, Refusal};
+
+/// Checks that `text` is one JSON value within the bounds and returns it without the white space between tokens.
+///
+/// Refuses with `TOO_LARGE` beyond `bytes_max`, with `INVALID_JSON` what is not JSON or nests too deeply.
+pub fn checked(what: &str, text: &[u8], bytes_max: usize) -> Result<String, Refusal> {
+    if text.len() > bytes_max {
+        return Err(Refusal::new(
+            Code::TooLarge,
+            format!("{what} has {} bytes, at most {bytes_max} are allowed", text.len()),
+        ));
+    }
+    let invalid = |why: String| Refusal::new(Code::InvalidJson, format!("{what} is not JSON: {why}"));
+    let text = std::str::from_utf8(text).map_err(|e| invalid(e.to_string()))?;
+    let compact = compact(text, what)?;
+    // A string with a lone surrogate escape passes IgnoredAny, and would reach people who cannot read it.
+    serde_json::from_str::<NoLoneSurrogates>(&compact).map_err(|e| invalid(e.to_string()))?;
+    Ok(compact)
+}
+
+/// Drops white space outside strings and bounds the depth. Says nothing about validity otherwise.
+fn compact(text: &str, what: &str) -> Result<String, Refusal> {
+    let mut out = String::with_capacity(text.len());
+    let (mut in_string, mut escaped, mut depth) = (false, false, 0usize);
+    let mut last_was_gap = false;
+    for c in text.chars() {
+        if in_string {
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            out.push(c);
+            continue;
+        }
+        match c {
+            ' ' | '\t' | '\n' | '\r' => {
+                last_was_gap = true;
+                continue;
+            }
+            '"' => in_string = true,
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {
+                // `1 2` must not become `12`.
+                if last_was_gap && out.ends_with(|p: char| p.is_ascii_alphanumeric()) && c.is_ascii_alphanumeric() {
+                    return Err(Refusal::new(Code::InvalidJson, format!("{what} holds two values")));
+                }
+            }
+        }
+        last_was_gap = false;
+        if depth > JSON_DEPTH_MAX {
+            return Err(Refusal::new(Code::InvalidJson, format!("{what} nests deeper than {JSON_DEPTH_MAX} levels")));
+        }
+        out.push(c);
+    }
+    Ok(out)
+}
+
+/// Visits every value, so that each string is decoded and its escapes are checked, and builds nothing.
+struct NoLoneSurrogates;
+
+impl<'de> serde::Deserialize<'de> for NoLoneSurrogates {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoLoneSurrogates)
+    }
+}
+
+impl<'de> serde::de::Visitor<'de> for NoLoneSurrogates {
+    type Value = NoLoneSurrogates;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<NoLoneSurrogates>()?.is_some() {}
+        Ok(self)
+    }
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<NoLoneSurrogates, NoLoneSurrogates>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// Appends `text` as a JSON string.
+pub fn push_quoted(out: &mut String, text: &str) {
+    out.push('"');
+    let mut from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = match byte {
+            b'"' => "\\\"",
+            b'\\' => "\\\\",
+            b'\n' => "\\n",
+            b'\r' => "\\r",
+            b'\t' => "\\t",
+            0..=0x1f => "",
+            _ => continue,
+        };
+        out.push_str(&text[from..at]);
+        if escape.is_empty() {
+            out.push_str(&format!("\\u{byte:04x}"));
+        } else {
+            out.push_str(escape);
+        }
+        from = at + 1;
+    }
+    out.push_str(&text[from..]);
+    out.push('"');
+}
+
+/// `text` as a JSON string.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_quoted(&mut out, text);
+    out
+}
+
+/// Applies an RFC 7396 merge patch to an object; a patch or a target that is no object is refused.
+pub fn merge_patch(target: &str, patch: &str) -> Result<String, Refusal> {
+    let broken = |what: &str| Refusal::new(Code::InvalidJson, format!("{what} has to be a JSON object"));
+    let mut target: serde_json::Value = serde_json::from_str(target).map_err(|_| broken("the stored data"))?;
+    let patch: serde_json::Value = serde_json::from_str(patch).map_err(|_| broken("the patch"))?;
+    if !patch.is_object() {
+        return Err(broken("the patch"));
+    }
+    merge(&mut target, patch);
+    Ok(target.to_string())
+}
+
+/// RFC 7396 section 2, word for word.
+fn merge(target: &mut serde_json::Value, patch: serde_json::Value) {
+    let serde_json::Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = serde_json::Value::Object(Default::default());
+    }
+    let Some(target) = target.as_object_mut() else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(&key);
+        } else {
+            merge(target.entry(key).or_insert(serde_json::Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<String, Code> {
+        checked("body", text.as_bytes(), 1024).map_err(|r| r.code)
+    }
+
+    #[test]
+    fn what_was_sent_is_kept_apart_from_white_space() {
+        assert_eq!(
+            check("{ \"b\" : [1.50, 12345678901234567890, \"a\\n b\"],\n \"a\": null }").as_deref(),
+            Ok("{\"b\":[1.50,12345678901234567890,\"a\\n b\"],\"a\":null}")
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for bad in [
+            "",
+            "{",
+            "1 2",
+            "nul",
+            "\"\\ud800\"",
+            "{\"a\":\"\\udc00x\"}",
+            "[1,]",
+            "\"a\nb\"",
+            "tr ue",
+            "{} {}",
+            "\u{feff}1",
+        ] {
+            assert_eq!(check(bad), Err(Code::InvalidJson), "{bad}");
+        }
+        assert_eq!(check(&"[".repeat(500)), Err(Code::InvalidJson));
+        assert_eq!(check(&format!("\"{}\"", "x".repeat(2000))), Err(Code::TooLarge));
+        assert_eq!(checked("body", b"\"\xff\"", 10).unwrap_err().code, Code::InvalidJson);
+    }
+
+    #[test]
+    fn quoting_round_trips() {
+        for text in ["", "a\"b\\c", "\u{0}\u{1f}\n\r\t", "<script>\u{2028}", "👩‍👩‍👧 né"] {
+            assert_eq!(serde_json::from_str::<String>(&quoted(text)).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn a_merge_patch_sets_removes_and_nests() {
+        let merged =
+            merge_patch("{\"a\":1,\"b\":{\"c\":2,\"d\":3}}", "{\"a\":null,\"b\":{\"c\":9},\"e\":[1]}").unwrap();
+        assert_eq!(merged, "{\"b\":{\"c\":9,\"d\":3},\"e\":[1]}");
+        assert!(merge_patch("{}", "3").is_err());
+    }
+}

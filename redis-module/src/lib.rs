@@ -1,0 +1,1 @@
+//! Rooms inside Redis.

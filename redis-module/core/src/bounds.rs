@@ -43,6 +43,8 @@ pub struct Bounds {
     pub connections_max: usize,
     /// Largest presence data of one connection, in bytes.
     pub presence_bytes_max: usize,
+    /// People that a list or an announcement names one by one; above it only their number is told.
+    pub people_listed_max: usize,
     /// Users that left whose departure a presence list remembers for those who are behind.
     pub departures_max: usize,
     /// Entries in one page of a reply.
@@ -67,6 +69,7 @@ impl Default for Bounds {
             writer_age_ms_max: 24 * 3600 * 1000,
             connections_max: 100_000,
             presence_bytes_max: 1024,
+            people_listed_max: 10_000,
             departures_max: 1_000,
             page_entries_max: 100,
             page_bytes_max: 1024 * 1024,

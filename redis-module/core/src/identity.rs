@@ -180,6 +180,8 @@ impl<C> Decode<C> for Writers {
     }
 }
 
+bincode::impl_borrow_decode!(Writers);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,11 @@ pub mod codec;
 pub mod json;
 pub mod refusal;
 
+pub mod changes;
 pub mod epoch;
 pub mod event;
 pub mod identity;
+
+pub mod log;
+pub mod presence;
+pub mod rate;

@@ -1,0 +1,130 @@
+//! What people are told: lists, announcements gathered per tick, and who is typing.
+
+use super::people::Person;
+use super::{Presence, TYPING_NAMED_MAX};
+use crate::bounds::Bounds;
+use crate::changes::Changes;
+use crate::epoch::{Epoch, Position, Standing};
+use crate::json;
+
+/// Who is here now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Where later announcements go on from.
+    pub position: Position,
+    /// How many people are here.
+    pub count: usize,
+    /// Everybody, as JSON, by user; empty in a room above the bound on listed people.
+    pub members: Vec<String>,
+    /// Who types.
+    pub typing: Vec<String>,
+}
+
+impl Presence {
+    /// Who is here now.
+    pub fn snapshot(&self, bounds: &Bounds) -> Snapshot {
+        let members = if self.count() > bounds.people_listed_max {
+            Vec::new()
+        } else {
+            self.people.everybody().map(|(user, person)| member(user, person)).collect()
+        };
+        let typing = self.typing.keys().take(TYPING_NAMED_MAX).map(|user| user.to_string()).collect();
+        Snapshot { position: self.position(), count: self.count(), members, typing }
+    }
+
+    /// One person as JSON, if they are here.
+    pub fn member(&self, user: &str) -> Option<String> {
+        self.people.person(user).map(|person| member(user, person))
+    }
+
+    /// What changed after a position, as at most one frame. The frame may tell a little more than its revision
+    /// says, when changes wait for the next tick; people and departures are told by name, so that is harmless.
+    pub fn since(&self, position: Position, names: (&str, &str), bounds: &Bounds) -> Changes {
+        match self.epochs.standing(position, self.announced) {
+            Standing::Valid => {}
+            Standing::RolledBack { end } => return Changes::RolledBack { end },
+            Standing::Unknown => return Changes::Unknown,
+        }
+        if position.rev < self.people.forgotten_rev() {
+            return Changes::Trimmed;
+        }
+        let events = if position.rev == self.announced {
+            Vec::new()
+        } else {
+            vec![(self.announced, self.changed_frame(names, position.rev, self.announced, bounds))]
+        };
+        Changes::Page { events, through: self.announced }
+    }
+
+    /// Whether [`Presence::announce`] has something to tell.
+    pub fn has_news(&self) -> bool {
+        self.announced != self.people.rev() || !self.typing.keys().eq(self.typing_announced.iter())
+    }
+
+    /// The announcement of everything since the last one: (epoch, from, rev, frame). `None` if nothing changed.
+    pub fn announce(&mut self, room: &str, stream: &str, bounds: &Bounds) -> Option<(Epoch, u64, u64, String)> {
+        if self.announced == self.people.rev() {
+            return None;
+        }
+        // More departures in one tick than are remembered: starting later leaves a hole on purpose, so that
+        // fronts notice and take the list.
+        let (from, rev) = (self.announced.max(self.people.forgotten_rev()), self.people.rev());
+        let frame = self.changed_frame((room, stream), from, rev, bounds);
+        self.announced = rev;
+        Some((self.epochs.current(), from, rev, frame))
+    }
+
+    /// The announcement of who types now, if that changed.
+    pub fn announce_typing(&mut self, room: &str) -> Option<String> {
+        if self.typing.keys().eq(self.typing_announced.iter()) {
+            return None;
+        }
+        self.typing_announced = self.typing.keys().cloned().collect();
+        let mut frame = format!("{{\"event\":\"presence.typing\",\"room\":{},\"users\":", json::quoted(room));
+        push_list(&mut frame, self.typing.keys().take(TYPING_NAMED_MAX).map(|user| json::quoted(user)));
+        frame.push('}');
+        Some(frame)
+    }
+
+    fn changed_frame(&self, (room, stream): (&str, &str), from: u64, rev: u64, bounds: &Bounds) -> String {
+        let mut frame = format!(
+            "{{\"event\":\"presence.changed\",\"room\":{},\"stream\":{},\"epoch\":\"{}\",\"from\":{from},\"rev\":{rev},\"count\":{}",
+            json::quoted(room),
+            json::quoted(stream),
+            self.epochs.current(),
+            self.count()
+        );
+        let listed = self.count() <= bounds.people_listed_max;
+        let changed = || self.people.changed_after(from).filter(|_| listed);
+        frame.push_str(",\"joined\":");
+        push_list(&mut frame, changed().filter(|(_, p)| p.joined_rev > from).map(|(user, p)| member(user, p)));
+        frame.push_str(",\"updated\":");
+        push_list(&mut frame, changed().filter(|(_, p)| p.joined_rev <= from).map(|(user, p)| member(user, p)));
+        frame.push_str(",\"left\":");
+        let departed = self.people.departed_after(from).filter(|_| listed);
+        push_list(&mut frame, departed.map(|user| format!("{{\"user\":{}}}", json::quoted(user))));
+        frame.push('}');
+        frame
+    }
+}
+
+fn member(user: &str, person: &Person) -> String {
+    format!(
+        "{{\"user\":{},\"connections\":{},\"since_ms\":{},\"data\":{}}}",
+        json::quoted(user),
+        person.connections,
+        person.since_ms,
+        person.data
+    )
+}
+
+fn push_list(out: &mut String, items: impl Iterator<Item = String>) {
+    out.push('[');
+    for (at, item) in items.enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(&item);
+    }
+    out.push(']');
+}

@@ -186,7 +186,10 @@ mod tests {
 
     #[test]
     fn an_inverse_keeps_the_order_of_insert_and_delete() {
-        assert_eq!(invert(&op("[8,\"yz\",-1,2,-1]"), "dé").map(|op| op.to_json()).as_deref(), Some("[8,-2,\"d\",2,\"é\"]"));
+        assert_eq!(
+            invert(&op("[8,\"yz\",-1,2,-1]"), "dé").map(|op| op.to_json()).as_deref(),
+            Some("[8,-2,\"d\",2,\"é\"]")
+        );
         assert_eq!(invert(&op("[8,-1]"), "dd"), None);
     }
 }

@@ -46,6 +46,11 @@ pub struct Position {
     pub rev: u64,
 }
 
+impl Position {
+    /// The position of a stream that nothing has ever been written to.
+    pub const START: Position = Position { epoch: Epoch { number: 0, id: 0 }, rev: 0 };
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.epoch, self.rev)
@@ -119,6 +124,12 @@ impl Epochs {
             self.open(epoch, head);
         }
         self.writer = writer;
+    }
+
+    /// The epoch in which `rev` was written; the oldest one that is remembered for what is older.
+    pub fn of(&self, rev: u64) -> Epoch {
+        let began = self.starts.iter().rev().find(|(_, start)| *start < rev);
+        began.or(self.starts.first()).map(|(epoch, _)| *epoch).unwrap_or_default()
     }
 
     /// The replication id under which the current epoch writes.

@@ -15,7 +15,16 @@ pub mod changes;
 pub mod epoch;
 pub mod event;
 pub mod identity;
+pub mod names;
 
 pub mod log;
 pub mod presence;
 pub mod rate;
+
+pub mod op;
+
+pub mod compose;
+pub mod cursor;
+pub mod document;
+pub mod text;
+pub mod transform;

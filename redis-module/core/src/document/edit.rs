@@ -1,0 +1,94 @@
+//! An operation made ready for one text: everything is checked before anything changes.
+
+use super::words;
+use crate::op::{Component, Unit};
+use crate::text::{OutOfText, Place, Text};
+
+/// An operation that fits the text it was checked against.
+#[derive(Debug)]
+pub(super) struct Edit {
+    /// Its components with both lengths.
+    pub(super) words: Vec<u32>,
+    /// The text that it deletes.
+    pub(super) deleted: String,
+}
+
+impl Edit {
+    /// Checks every boundary of an operation in normal form against `text`, and notes what only the text knows:
+    /// the lengths in the other unit and the text that goes away.
+    pub(super) fn check(text: &Text, components: &[Component], unit: Unit, inserted: &str) -> Result<Self, OutOfText> {
+        let mut edit = Edit { words: Vec::with_capacity(components.len()), deleted: String::new() };
+        let (mut at, mut rest) = (Place::default(), inserted);
+        for component in components {
+            if let Component::Insert(len) = component {
+                let (head, tail) = unit.split(rest, *len).ok_or(OutOfText)?;
+                let added = measure(head);
+                words::push(&mut edit.words, Component::Insert(added.utf16), added.chars);
+                rest = tail;
+                continue;
+            }
+            let end = match unit {
+                Unit::Utf16 => text.at_utf16(at.utf16.checked_add(component.len()).ok_or(OutOfText)?)?,
+                Unit::Char => text.at_char(at.chars.checked_add(component.len()).ok_or(OutOfText)?)?,
+            };
+            let (utf16, chars) = (end.utf16 - at.utf16, end.chars - at.chars);
+            if let Component::Delete(_) = component {
+                text.push_slice(at.chars, end.chars, &mut edit.deleted)?;
+                words::push(&mut edit.words, Component::Delete(utf16), chars);
+            } else {
+                words::push(&mut edit.words, Component::Retain(utf16), chars);
+            }
+            at = end;
+        }
+        Ok(edit)
+    }
+
+    /// Changes the text.
+    pub(super) fn apply(&self, text: &mut Text, inserted: &str) -> Result<(), OutOfText> {
+        apply(text, &self.words, inserted, &self.deleted)
+    }
+}
+
+/// The length of a text in both units.
+pub(super) fn measure(text: &str) -> Place {
+    if text.is_ascii() {
+        return Place { utf16: text.len() as u32, chars: text.len() as u32 };
+    }
+    Place { utf16: Unit::Utf16.len(text) as u32, chars: Unit::Char.len(text) as u32 }
+}
+
+/// Does what the words say, from the front to the back of the text.
+fn apply(text: &mut Text, words: &[u32], inserted: &str, deleted: &str) -> Result<(), OutOfText> {
+    run(text, words, inserted, deleted, false)
+}
+
+/// Takes back what the words say.
+pub(super) fn revert(text: &mut Text, words: &[u32], inserted: &str, deleted: &str) -> Result<(), OutOfText> {
+    run(text, words, deleted, inserted, true)
+}
+
+/// `coming` and `going` are the texts that appear and disappear; taking back swaps inserts with deletes.
+fn run(text: &mut Text, words: &[u32], coming: &str, going: &str, back: bool) -> Result<(), OutOfText> {
+    let (mut at, mut coming, mut going) = (0u32, coming, going);
+    for (component, chars) in words::both(words) {
+        let len = Place { utf16: component.len(), chars };
+        let inserts = match component {
+            Component::Retain(_) => {
+                at = at.checked_add(chars).ok_or(OutOfText)?;
+                continue;
+            }
+            Component::Insert(_) => !back,
+            Component::Delete(_) => back,
+        };
+        let from = if inserts { &mut coming } else { &mut going };
+        let (head, tail) = Unit::Utf16.split(from, len.utf16).ok_or(OutOfText)?;
+        *from = tail;
+        if inserts {
+            text.insert(at, head, len)?;
+            at = at.checked_add(chars).ok_or(OutOfText)?;
+        } else {
+            text.delete(at, len, head.len())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! What replicas, the append-only file and replays follow: the decision, never the question.
+
+use super::edit::Edit;
+use super::history::Record;
+use super::{Document, words};
+use crate::bounds::Bounds;
+use crate::codec::{self, Damaged};
+use crate::epoch::Epoch;
+use crate::identity::{Answer, Identity};
+use crate::op::{Component, Unit};
+use bincode::{Decode, Encode};
+use std::borrow::Cow;
+use std::fmt;
+
+/// Leads every effect.
+const VERSION: u8 = 1;
+
+/// An effect that cannot be followed. The document is unchanged.
+#[derive(Debug)]
+pub enum Diverged {
+    /// The bytes are not an effect, or one that does not fit this text.
+    Damaged(Damaged),
+    /// An effect is missing, or this one was followed before.
+    OutOfOrder {
+        /// The revision that the effect leads to or rests on.
+        effect: u64,
+        /// The document's newest revision.
+        head: u64,
+    },
+}
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Diverged::Damaged(damaged) => damaged.fmt(f),
+            Diverged::OutOfOrder { effect, head } => {
+                write!(f, "the effect of revision {effect} does not follow the head, {head}")
+            }
+        }
+    }
+}
+impl std::error::Error for Diverged {}
+
+impl From<Damaged> for Diverged {
+    fn from(damaged: Damaged) -> Self {
+        Diverged::Damaged(damaged)
+    }
+}
+
+fn damaged(what: impl fmt::Display) -> Diverged {
+    Diverged::Damaged(Damaged(what.to_string()))
+}
+
+/// The primary's bounds on memory of writers: who is forgotten is part of the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Memory {
+    writers_max: u64,
+    age_ms_max: u64,
+}
+
+impl Memory {
+    pub(super) fn of(bounds: &Bounds) -> Self {
+        Memory { writers_max: bounds.writers_max as u64, age_ms_max: bounds.writer_age_ms_max }
+    }
+
+    fn bounds(self) -> Bounds {
+        // One writer at least, as the one that writes now is always remembered.
+        let writers_max = usize::try_from(self.writers_max).unwrap_or(usize::MAX).max(1);
+        Bounds { writers_max, writer_age_ms_max: self.age_ms_max, ..Bounds::default() }
+    }
+}
+
+/// An operation became a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Applied<'a> {
+    pub(super) epoch: Epoch,
+    pub(super) writer: u64,
+    pub(super) rev: u64,
+    /// The oldest revision that the primary still keeps.
+    pub(super) first_kept: u64,
+    pub(super) at_ms: u64,
+    pub(super) user: Cow<'a, str>,
+    /// Empty without an identity.
+    pub(super) client: Cow<'a, str>,
+    pub(super) seq: u64,
+    pub(super) words: Vec<u32>,
+    pub(super) inserted: Cow<'a, str>,
+    pub(super) memory: Memory,
+}
+
+/// An operation had nothing left to do, and only its identity is remembered.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Remembered<'a> {
+    /// The head, which it is answered with.
+    pub(super) rev: u64,
+    pub(super) at_ms: u64,
+    pub(super) user: Cow<'a, str>,
+    pub(super) client: Cow<'a, str>,
+    pub(super) seq: u64,
+    pub(super) memory: Memory,
+}
+
+/// What changes a document.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) enum Effect<'a> {
+    Applied(Applied<'a>),
+    Remembered(Remembered<'a>),
+}
+
+impl Effect<'_> {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        codec::encode(&(VERSION, self))
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Effect<'static>, Damaged> {
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => codec::decode_all(rest),
+            version => Err(Damaged(format!("effect version {:?}, this build reads {VERSION}", version.map(|v| v.0)))),
+        }
+    }
+}
+
+impl Document {
+    /// Follows an effect of the primary. On an error nothing has changed.
+    pub fn apply(&mut self, effect: &[u8]) -> Result<(), Diverged> {
+        match Effect::decode(effect)? {
+            Effect::Applied(applied) => self.follow(&applied),
+            Effect::Remembered(remembered) => self.remember(&remembered),
+        }
+    }
+
+    fn follow(&mut self, applied: &Applied<'_>) -> Result<(), Diverged> {
+        if self.rev.checked_add(1) != Some(applied.rev) {
+            return Err(Diverged::OutOfOrder { effect: applied.rev, head: self.rev });
+        }
+        let identity = identity(&applied.user, &applied.client, applied.seq)?;
+        if !words::are_normal(&applied.words) {
+            return Err(damaged("an operation is not in normal form"));
+        }
+        let components: Vec<Component> = words::utf16(&applied.words).collect();
+        let edit = Edit::check(&self.text, &components, Unit::Utf16, &applied.inserted).map_err(damaged)?;
+        if edit.words != applied.words {
+            return Err(damaged("the lengths of an operation are not those of the text"));
+        }
+        let base = self.text.len();
+        edit.apply(&mut self.text, &applied.inserted).map_err(damaged)?;
+        self.epochs.follow(applied.epoch, self.rev, applied.writer);
+        self.rev = applied.rev;
+        self.history.append(&Record {
+            words: &edit.words,
+            inserted: &applied.inserted,
+            deleted: &edit.deleted,
+            base,
+            user: &applied.user,
+            client: &applied.client,
+            seq: applied.seq,
+            at_ms: applied.at_ms,
+        });
+        self.history.trim_to(applied.first_kept);
+        if let Some(identity) = identity {
+            let answer = Answer { rev: self.rev, number: 0 };
+            self.writers.remember(&identity, answer, applied.at_ms, &applied.memory.bounds());
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, remembered: &Remembered<'_>) -> Result<(), Diverged> {
+        if remembered.rev != self.rev {
+            return Err(Diverged::OutOfOrder { effect: remembered.rev, head: self.rev });
+        }
+        let identity = identity(&remembered.user, &remembered.client, remembered.seq)?;
+        let identity = identity.ok_or_else(|| damaged("an identity has no client"))?;
+        let answer = super::submit::created_nothing(self.rev);
+        self.writers.remember(&identity, answer, remembered.at_ms, &remembered.memory.bounds());
+        Ok(())
+    }
+}
+
+fn identity(user: &str, client: &str, seq: u64) -> Result<Option<Identity>, Diverged> {
+    if client.is_empty() {
+        crate::identity::check_id("user", user, true).map_err(damaged)?;
+        return Ok(None);
+    }
+    Identity::new(user, client, seq).map(Some).map_err(damaged)
+}

@@ -1,0 +1,82 @@
+//! What people receive, byte for byte the same whether it is announced or asked for later.
+
+use super::{Accepted, Document};
+use crate::bounds::Bounds;
+use crate::changes::{self, Changes};
+use crate::epoch::{Epoch, Position, Standing};
+use crate::json::push_quoted;
+use crate::op::{self, Unit};
+use std::fmt::Write;
+
+impl Document {
+    /// The event that announced a revision, as one line of JSON; `None` if it is not kept.
+    pub fn frame(&self, room: &str, stream: &str, rev: u64) -> Option<String> {
+        Some(self.applied_frame(room, stream, &self.history.get(rev)?))
+    }
+
+    /// The event that announces a new document.
+    pub fn created_frame(&self, room: &str, stream: &str) -> String {
+        let mut out = String::with_capacity(128);
+        self.push_start(&mut out, "doc.created", room, stream, 0, 0);
+        out.push_str(",\"type\":");
+        push_quoted(&mut out, self.kind.as_str());
+        out.push('}');
+        out
+    }
+
+    /// What came after a position, one page of it. `to` is the last revision that is wanted.
+    pub fn changes(
+        &self,
+        room: &str,
+        stream: &str,
+        since: (u64, Option<Epoch>),
+        to: Option<u64>,
+        count: usize,
+        bounds: &Bounds,
+    ) -> Changes {
+        let (rev, epoch) = since;
+        let standing = match epoch {
+            Some(epoch) => self.epochs.standing(Position { epoch, rev }, self.rev),
+            None if rev > self.rev => Standing::RolledBack { end: self.rev },
+            None => Standing::Valid,
+        };
+        match standing {
+            Standing::Unknown => return Changes::Unknown,
+            Standing::RolledBack { end } => return Changes::RolledBack { end },
+            Standing::Valid if self.check_kept(rev).is_err() => return Changes::Trimmed,
+            Standing::Valid => {}
+        }
+        let last = to.unwrap_or(self.rev).min(self.rev);
+        let frames =
+            (rev + 1..=last).filter_map(|rev| Some((rev, self.applied_frame(room, stream, &self.history.get(rev)?))));
+        changes::page(rev, frames, count, bounds)
+    }
+
+    fn applied_frame(&self, room: &str, stream: &str, accepted: &Accepted<'_>) -> String {
+        let mut out = String::with_capacity(accepted.inserted().len() + 256);
+        self.push_start(&mut out, "doc.applied", room, stream, accepted.rev.saturating_sub(1), accepted.rev);
+        out.push_str(",\"op\":");
+        op::push_json(&mut out, accepted.components(Unit::Utf16).into_iter(), accepted.inserted(), Unit::Utf16);
+        // Writing to a String cannot fail.
+        let _ = write!(out, ",\"at_ms\":{}", accepted.at_ms());
+        if !accepted.user().is_empty() {
+            out.push_str(",\"user\":");
+            push_quoted(&mut out, accepted.user());
+        }
+        if let Some((client, seq)) = accepted.identity() {
+            out.push_str(",\"client\":");
+            push_quoted(&mut out, client);
+            let _ = write!(out, ",\"seq\":{seq}");
+        }
+        out.push('}');
+        out
+    }
+
+    fn push_start(&self, out: &mut String, event: &str, room: &str, stream: &str, from: u64, rev: u64) {
+        let _ = write!(out, "{{\"event\":\"{event}\",\"room\":");
+        push_quoted(out, room);
+        out.push_str(",\"stream\":");
+        push_quoted(out, stream);
+        let _ = write!(out, ",\"epoch\":\"{}\",\"from\":{from},\"rev\":{rev}", self.epochs.of(rev));
+    }
+}

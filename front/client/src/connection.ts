@@ -1,0 +1,324 @@
+/**
+ * The connection: a state machine, and only that. It owns the socket, the token, every wait and the decision whether to
+ * come back; it knows of commands only `connect` and `ping`.
+ *
+ *     idle ──open──▶ connecting ──answer to connect──▶ connected
+ *                      ▲    │ lost, 4000-4499, refused for now   │
+ *                      │    ▼                                    │
+ *                      └─ waiting ◀──────────────────────────────┘        closed: by close(), 4500-4999
+ *
+ * Safety: at most one socket lives; events of an abandoned one are ignored. Liveness: every wait (token, opening, answer,
+ * silence) ends by itself, so whoever is not closed is connected or will try again.
+ */
+import { Emitter, type Off } from "./emitter.js";
+import { StoaError } from "./errors.js";
+import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./frames.js";
+
+/** See the picture at the head of this file. */
+export type ConnectionState = "idle" | "connecting" | "connected" | "waiting" | "closed";
+
+/** A change of the connection's state. */
+export interface StateChange {
+  state: ConnectionState;
+  previous: ConnectionState;
+  /**
+   * For `waiting` and `closed`: one word for why. The front's close reason (`SHUTDOWN`, `AUTH_INVALID`, …), the code of a
+   * refused `connect`, or `LOST` (the line broke), `TIMEOUT` (no answer or silence), `TOKEN` (the token function failed),
+   * `CLOSED` (this program called `close`).
+   */
+  reason?: string;
+  /** The WebSocket close code, if one came. */
+  closeCode?: number;
+  /** For `waiting`: in how many milliseconds the next attempt begins. */
+  retryInMs?: number;
+}
+
+/** Why a token is asked for: for the first connect, or because the front said that the last one has ended. */
+export type TokenReason = "first" | "expired";
+/** The JWT, or a function that gets one. It is asked again only when the front says that the token has ended. */
+export type Token = string | ((why: TokenReason) => string | Promise<string>);
+
+/** What this library uses of a WebSocket: browsers, Deno, Bun, Node 22 and the package `ws` all have it. */
+export interface WebSocketLike {
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  send(data: string): void;
+  close(code?: number, reason?: string): void;
+}
+/** Makes a WebSocket. */
+export type WebSocketConstructor = new (url: string) => WebSocketLike;
+
+/** How to connect. Everything but `url` has a default. */
+export interface ConnectionOptions {
+  /** `wss://host/ws`. In a browser a path such as `/ws` is enough: it is taken from the page's own origin. */
+  url: string;
+  /** The JWT, or a function that gets one. Leave it out if something before the front adds it to the upgrade request. */
+  token?: Token;
+  /** The WebSocket to use. Default: the global one (Node 20 has none: pass the one of the package `ws`). */
+  WebSocket?: WebSocketConstructor;
+  /** The first back-off is a random time up to this, the next up to twice this, and so on. Default 1,000. */
+  backoffMinMs?: number;
+  /** No back-off is longer than this. Default 30,000. */
+  backoffMaxMs?: number;
+  /** How long to wait for the token function. Default 15,000. */
+  tokenTimeoutMs?: number;
+  /** How long to wait for the socket to open. Default 10,000. */
+  openTimeoutMs?: number;
+  /** How long to wait for the answer to `connect`, to a ping, and to any command. Default 10,000. */
+  answerTimeoutMs?: number;
+  /** Where chance comes from: a number from 0 up to, not including, 1. Default `Math.random`; tests pass a seeded one. */
+  random?: () => number;
+}
+
+/** What the connection asks of its owner. */
+export interface ConnectionOwner {
+  /** The rooms to resume, as the `resume` field of `connect`. */
+  resume(): { [room: string]: unknown };
+  /** The answer to `connect`. It is called before any later frame is given out. */
+  connected(answer: ConnectAnswer): void;
+  /** A frame after the answer to `connect`. */
+  frame(frame: ServerFrame): void;
+  /** The line of a connected connection broke: no outstanding command will be answered. */
+  lost(): void;
+}
+
+/** The id of `connect` and of pings; the owner numbers its commands from 1. */
+const OWN_ID = 0;
+/** Used until the front names its own: the interval of silence after which the line is checked. */
+const PING_INTERVAL_MS = 25_000;
+
+export class Connection {
+  private readonly events = new Emitter<{ state: [StateChange]; skipped: [string] }>();
+  private readonly options: Required<Omit<ConnectionOptions, "token" | "WebSocket">> & Pick<ConnectionOptions, "token" | "WebSocket">;
+  private current: ConnectionState = "idle";
+  private socket: WebSocketLike | undefined;
+  /** Names the present attempt: whatever finishes later for an older one is ignored. */
+  private attempt = 0;
+  /** Attempts that failed since the last success. */
+  private failures = 0;
+  private token: string | undefined;
+  private tokenReason: TokenReason = "first";
+  /** The one wait that is under way. */
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private pingIntervalMs = PING_INTERVAL_MS;
+
+  constructor(
+    options: ConnectionOptions,
+    private readonly owner: ConnectionOwner,
+  ) {
+    this.options = {
+      backoffMinMs: 1_000,
+      backoffMaxMs: 30_000,
+      tokenTimeoutMs: 15_000,
+      openTimeoutMs: 10_000,
+      answerTimeoutMs: 10_000,
+      random: Math.random,
+      ...options,
+    };
+  }
+
+  get state(): ConnectionState {
+    return this.current;
+  }
+
+  on(name: "state", listener: (change: StateChange) => void): Off;
+  on(name: "skipped", listener: (why: string) => void): Off;
+  on(name: "state" | "skipped", listener: ((change: StateChange) => void) | ((why: string) => void)): Off {
+    return this.events.on(name, listener as (value: StateChange | string) => void);
+  }
+
+  /** Connects, if that is not under way already. After `closed` it starts afresh. */
+  open(): void {
+    if (this.current !== "idle" && this.current !== "closed") return;
+    this.failures = 0;
+    this.begin();
+  }
+
+  /** Closes for good (until `open`). */
+  close(): void {
+    if (this.current === "closed") return;
+    this.drop(1000);
+    this.change("closed", { reason: "CLOSED" });
+  }
+
+  /** Something changed about the network: tries at once what would be tried later. */
+  probe(): void {
+    if (this.current === "waiting") this.begin();
+    else if (this.current === "connected") this.ping();
+  }
+
+  /** Sends a command; `false` if there is no connection to send it on. */
+  send(id: number, command: Command): boolean {
+    if (this.current !== "connected" || this.socket === undefined) return false;
+    this.socket.send(JSON.stringify({ id, ...command }));
+    return true;
+  }
+
+  private begin(): void {
+    this.drop();
+    const attempt = this.attempt;
+    this.change("connecting");
+    const { token } = this.options;
+    if (typeof token !== "function" || this.token !== undefined) return this.dial(attempt, this.token ?? (token as string | undefined));
+    this.wait(this.options.tokenTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
+    // The function may throw before it returns a promise: inside `then` both are one case.
+    Promise.resolve()
+      .then(() => token(this.tokenReason))
+      .then(
+        (value) => {
+          if (attempt !== this.attempt) return;
+          this.token = value;
+          this.tokenReason = "first";
+          this.dial(attempt, value);
+        },
+        (error: unknown) => {
+          if (attempt !== this.attempt) return;
+          const stay = error instanceof StoaError && !error.retry;
+          if (stay) this.refused({ reason: error.code });
+          else this.failed({ reason: "TOKEN" });
+        },
+      );
+  }
+
+  private dial(attempt: number, token: string | undefined): void {
+    const Socket = this.options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
+    if (Socket === undefined) throw new StoaError("INVALID_ARGUMENT", "there is no global WebSocket here: pass one as an option");
+    let socket: WebSocketLike;
+    try {
+      socket = new Socket(absolute(this.options.url));
+    } catch {
+      return this.refused({ reason: "INVALID_URL" });
+    }
+    this.socket = socket;
+    const alive = () => attempt === this.attempt;
+    this.wait(this.options.openTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
+    socket.onopen = () => {
+      if (!alive()) return;
+      const rooms = this.owner.resume();
+      const frame: Command = { do: "connect" };
+      if (token !== undefined) frame["token"] = token;
+      if (Object.keys(rooms).length > 0) frame["resume"] = rooms;
+      socket.send(JSON.stringify({ id: OWN_ID, ...frame }));
+      this.wait(this.options.answerTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
+    };
+    socket.onmessage = (event: { data: unknown }) => {
+      if (!alive() || typeof event.data !== "string") return;
+      if (this.current === "connected") this.listen();
+      for (const frame of parseFrames(event.data, (why) => this.events.emit("skipped", why))) {
+        // A listener may have closed the connection while it was given a frame.
+        if (!alive()) return;
+        if (this.current === "connected") this.owner.frame(frame);
+        else this.answered(frame);
+      }
+    };
+    socket.onclose = (event: { code: number; reason: string }) => {
+      if (alive()) this.ended(event.code, event.reason);
+    };
+    // Only `close` says how it ended; it always follows.
+    socket.onerror = () => undefined;
+  }
+
+  /** A frame before the connection is connected: only the answer to `connect` is expected. */
+  private answered(frame: ServerFrame): void {
+    if (frame.kind === "event" || frame.id !== OWN_ID) return;
+    if (frame.kind === "error") return this.sayNo(frame.error);
+    let answer: ConnectAnswer;
+    try {
+      answer = read.connect(frame.ok);
+    } catch {
+      return this.failed({ reason: "INTERNAL" });
+    }
+    this.failures = 0;
+    this.pingIntervalMs = answer.ping_interval_ms ?? PING_INTERVAL_MS;
+    this.listen();
+    this.change("connected");
+    this.owner.connected(answer);
+  }
+
+  private sayNo(error: StoaError): void {
+    if (this.renewToken(error.code)) return this.failed({ reason: error.code });
+    if (error.retry) this.failed({ reason: error.code }, error.retryAfterMs);
+    else this.refused({ reason: error.code });
+  }
+
+  private ended(code: number, reason: string): void {
+    const why = { reason: reason === "" ? "LOST" : reason, closeCode: code };
+    const wasConnected = this.current === "connected";
+    if (code >= 4500 && code <= 4999) {
+      if (!(code === 4502 && this.renewToken("AUTH_EXPIRED"))) return this.refused(why);
+      // A token that ended in mid-connection is ordinary: there is nothing to back off from.
+      if (wasConnected) return this.failed(why, undefined, 0);
+    }
+    this.failed(why);
+  }
+
+  /** Forgets a token that has ended, if a new one can be got. */
+  private renewToken(code: string): boolean {
+    if (code !== "AUTH_EXPIRED" || typeof this.options.token !== "function") return false;
+    this.token = undefined;
+    this.tokenReason = "expired";
+    return true;
+  }
+
+  /** This attempt or connection is over; another will follow. */
+  private failed(why: { reason: string; closeCode?: number }, atLeastMs = 0, delayMs?: number): void {
+    this.drop();
+    const { backoffMinMs, backoffMaxMs, random } = this.options;
+    // Full jitter: when a front goes, its clients come back spread over the whole interval.
+    const retryInMs = delayMs ?? Math.max(random() * Math.min(backoffMaxMs, backoffMinMs * 2 ** this.failures), atLeastMs);
+    this.failures += 1;
+    this.wait(retryInMs, () => this.begin());
+    this.change("waiting", { ...why, retryInMs });
+  }
+
+  /** Coming back would not help. */
+  private refused(why: { reason: string; closeCode?: number }): void {
+    this.drop();
+    this.change("closed", why);
+  }
+
+  /** The line is alive. After an interval of silence it is asked. */
+  private listen(): void {
+    this.wait(this.pingIntervalMs, () => this.ping());
+  }
+
+  private ping(): void {
+    this.send(OWN_ID, { do: "ping" });
+    this.wait(this.options.answerTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
+  }
+
+  private wait(ms: number, then: () => void): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(then, ms);
+  }
+
+  /** Abandons socket, token and wait, if there are any. */
+  private drop(code?: number): void {
+    this.attempt += 1;
+    clearTimeout(this.timer);
+    const socket = this.socket;
+    this.socket = undefined;
+    if (socket === undefined) return;
+    try {
+      socket.close(code);
+    } catch {
+      // Already closed: what was wanted.
+    }
+    if (this.current === "connected") this.owner.lost();
+  }
+
+  private change(state: ConnectionState, more: Pick<StateChange, "reason" | "closeCode" | "retryInMs"> = {}): void {
+    const previous = this.current;
+    this.current = state;
+    this.events.emit("state", { state, previous, ...more });
+  }
+}
+
+function absolute(url: string): string {
+  const page = (globalThis as { location?: { href: string } }).location;
+  if (page === undefined) return url;
+  const full = new URL(url, page.href);
+  return full.href.replace(/^http/, "ws");
+}

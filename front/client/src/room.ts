@@ -1,0 +1,249 @@
+import { Document, type DocumentOptions } from "./document.js";
+import { Emitter, type Off } from "./emitter.js";
+import { StoaError } from "./errors.js";
+import { read, type Command, type DurableEvent, type Json, type JoinAnswer, type JsonObject, type PushEvent, type StreamPart } from "./frames.js";
+import { Messages } from "./messages.js";
+import { Presence } from "./presence.js";
+import { retryDelayMs } from "./retry.js";
+import type { Stoa } from "./stoa.js";
+
+/** `joining`: not (or not again) joined yet. `refused`: the front said no for good; see `error`. `left`: by `leave`. */
+export type RoomState = "joining" | "joined" | "refused" | "left";
+
+/** How to join a room. */
+export interface RoomOptions {
+  /**
+   * What to say about oneself: an object of at most 1 KiB of JSON. Default `{}`. `false` only watches: the connection is
+   * not listed as here.
+   */
+  presence?: JsonObject | false;
+}
+
+/** Who sent an ephemeral event; both fields are missing if a service did. */
+export interface Sender {
+  user: string | undefined;
+  connection: string | undefined;
+}
+
+/** To whom an ephemeral event goes, instead of everybody in the room. */
+export type Recipient = { user: string } | { connection: string };
+
+/** A room; get one from `stoa.room(name)`. */
+export class Room {
+  readonly name: string;
+  /** The room's log of messages. */
+  readonly messages: Messages;
+  /** Who is here. */
+  readonly presence: Presence;
+  /** Resolves when the room is joined for the first time, rejects when it is refused or left before. */
+  readonly joined: Promise<void>;
+
+  private readonly documents = new Map<string, Document>();
+  private readonly emitted = new Emitter<Record<string, [data: Json, from: Sender]>>();
+  private readonly states = new Emitter<{ state: [RoomState] }>();
+  private settleJoined!: { resolve: () => void; reject: (error: StoaError) => void };
+  private current: RoomState = "joining";
+  private refusal: StoaError | undefined;
+  private failures = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private asked = false;
+
+  /** @internal */
+  constructor(
+    private readonly stoa: Stoa,
+    name: string,
+    options: RoomOptions,
+    bounds: { queueMax: number; messagesMax: number },
+  ) {
+    this.name = name;
+    this.joined = new Promise((resolve, reject) => (this.settleJoined = { resolve, reject }));
+    this.joined.catch(() => undefined);
+    this.messages = new Messages(stoa, name, bounds);
+    this.presence = new Presence(stoa, name, options.presence ?? {}, () => this.join());
+  }
+
+  get state(): RoomState {
+    return this.current;
+  }
+
+  /** Why the room is `refused`. */
+  get error(): StoaError | undefined {
+    return this.refusal;
+  }
+
+  /** Fires when `state` changes. */
+  onState(listener: (state: RoomState) => void): Off {
+    return this.states.on("state", listener);
+  }
+
+  /** The shared text of this name, opened at once. The same object for the same name, until it is closed. */
+  doc(name: string, options: DocumentOptions = {}): Document {
+    const known = this.documents.get(name);
+    if (known !== undefined && known.state !== "closed") return known;
+    const stoa = this.stoa;
+    const document = new Document(
+      {
+        room: this.name,
+        client: stoa.client,
+        nextSeq: () => stoa.nextSeq(),
+        request: (command, read, done) => stoa.request(command, read, done),
+        rejoin: () => this.join(),
+        report: (error) => stoa.report(error),
+      },
+      name,
+      options,
+    );
+    this.documents.set(name, document);
+    if (this.current === "joined") document.open();
+    if (this.current === "refused") document.refuse(this.refusal as StoaError);
+    return document;
+  }
+
+  /**
+   * Sends an ephemeral event to everybody in the room (this connection too) or to one recipient. It is neither stored nor
+   * repeated; without a connection it is refused with `OFFLINE`.
+   */
+  emit(name: string, data: Json = null, to?: Recipient): Promise<void> {
+    const command: Command = { do: "room.emit", room: this.name, name, data };
+    if (to !== undefined) command["to"] = to;
+    return this.stoa.ask(command, read.nothing);
+  }
+
+  /** Listens to ephemeral events of this name. */
+  on(name: string, listener: (data: Json, from: Sender) => void): Off {
+    return this.emitted.on(name, listener);
+  }
+
+  /** Leaves the room and closes its documents. `stoa.room(name)` joins afresh. */
+  leave(): void {
+    if (this.current === "left") return;
+    if (this.current !== "refused") this.stoa.request({ do: "room.leave", room: this.name }, read.nothing, () => undefined);
+    for (const document of this.documents.values()) document.close();
+    this.presence.cut();
+    clearTimeout(this.timer);
+    const error = new StoaError("CLOSED", "the room was left");
+    this.messages.refuse(error);
+    this.stoa.forget(this);
+    this.settleJoined.reject(error);
+    this.change("left");
+  }
+
+  // From here on: for the Stoa.
+
+  /** @internal */
+  wantsToJoin(): boolean {
+    return this.current === "joining" || this.current === "joined";
+  }
+
+  /** The fields of `room.join`. @internal */
+  joinFields(): Command {
+    const positions: { [stream: string]: string } = {};
+    const put = (stream: string, position: string | undefined) => {
+      if (position !== undefined) positions[stream] = position;
+    };
+    put("log", this.messages.resumePosition());
+    put("presence", this.presence.resumePosition());
+    for (const document of this.documents.values())
+      if (document.state !== "closed") put(`doc:${document.name}`, document.resumePosition());
+    const fields: { positions: unknown; presence?: JsonObject } = { positions };
+    if (this.presence.data !== false) fields.presence = this.presence.data;
+    return fields as unknown as Command;
+  }
+
+  /** Joins, also once more to close a gap: the answer brings every stream up to date. @internal */
+  join(): void {
+    if (!this.wantsToJoin() || this.asked || this.stoa.state !== "connected") return;
+    clearTimeout(this.timer);
+    this.asked = true;
+    this.stoa.request({ ...this.joinFields(), do: "room.join", room: this.name }, read.join, (answer) => {
+      this.asked = false;
+      if (!this.wantsToJoin()) return;
+      if ("ok" in answer) this.adopt(answer.ok);
+      else this.notJoined(answer.error);
+    });
+  }
+
+  /** A connection is there; `answer` is its word on this room, if it was resumed. @internal */
+  connected(answer: JoinAnswer | StoaError | undefined): void {
+    if (!this.wantsToJoin()) return;
+    if (answer === undefined) this.join();
+    else if (answer instanceof StoaError) this.notJoined(answer);
+    else this.adopt(answer);
+  }
+
+  /** The line broke. @internal */
+  cut(): void {
+    clearTimeout(this.timer);
+    if (this.wantsToJoin()) this.change("joining");
+    this.messages.cut();
+    this.presence.cut();
+    for (const document of this.documents.values()) document.cut();
+  }
+
+  /** @internal */
+  receive(event: PushEvent): void {
+    if (this.current !== "joined") return;
+    switch (event.event) {
+      case "presence.typing":
+        return this.presence.setTypists(event.users);
+      case "room.emitted":
+        return this.emitted.emit(event.name, event.data, { user: event.user, connection: event.connection });
+      case "room.reset":
+        if (event.stream.startsWith("doc:")) this.documents.get(event.stream.slice(4))?.wasReset();
+        else this.join();
+        return;
+      case "room.resync":
+        return this.part(event.stream, event.part);
+      default:
+        return this.durable(event);
+    }
+  }
+
+  private durable(event: DurableEvent): void {
+    const { stream } = event;
+    if (stream.startsWith("doc:")) this.documents.get(stream.slice(4))?.receive(event);
+    else if (stream === "log" && !this.messages.receive(event)) this.join();
+    else if (stream === "presence" && !this.presence.receive(event)) this.join();
+  }
+
+  private adopt(answer: JoinAnswer): void {
+    this.failures = 0;
+    // Joined before the streams speak: what they send next needs it.
+    this.current = "joined";
+    for (const [stream, part] of answer.streams) this.part(stream, part);
+    for (const document of this.documents.values())
+      if (document.state !== "closed" && !answer.streams.has(`doc:${document.name}`)) document.open();
+    this.messages.joined();
+    this.presence.joined();
+    this.settleJoined.resolve();
+    this.states.emit("state", "joined");
+  }
+
+  private part(stream: string, part: StreamPart): void {
+    if (stream === "log") this.messages.adopt(part);
+    else if (stream === "presence") this.presence.adopt(part);
+    else if (stream.startsWith("doc:")) this.documents.get(stream.slice(4))?.adopt(part);
+  }
+
+  private notJoined(error: StoaError): void {
+    if (error.code === "OFFLINE") return;
+    if (error.retry) {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.join(), retryDelayMs(this.failures++, error));
+      return;
+    }
+    this.refusal = error;
+    this.messages.refuse(error);
+    this.presence.cut();
+    for (const document of this.documents.values()) document.refuse(error);
+    this.settleJoined.reject(error);
+    this.stoa.report(error);
+    this.change("refused");
+  }
+
+  private change(state: RoomState): void {
+    if (state === this.current) return;
+    this.current = state;
+    this.states.emit("state", state);
+  }
+}

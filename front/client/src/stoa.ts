@@ -1,0 +1,241 @@
+import { Connection, type ConnectionOptions, type ConnectionState, type StateChange } from "./connection.js";
+import { Emitter, type Off } from "./emitter.js";
+import { StoaError } from "./errors.js";
+import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./frames.js";
+import { Room, type RoomOptions } from "./room.js";
+
+/** What came of a command. */
+export type Answer<T> = { ok: T } | { error: StoaError };
+
+/** How to connect, and the bounds of this client. */
+export interface StoaOptions extends ConnectionOptions {
+  /** How many messages may wait for the connection in a room; further ones are refused with `QUEUE_FULL`. Default 100. */
+  queueMax?: number;
+  /** How many messages of a room are kept here; the oldest go first. Default 2,000. */
+  messagesMax?: number;
+}
+
+/** The events of a Stoa. */
+export interface StoaEvents {
+  /** The connection's state changed. */
+  state: [change: StateChange];
+  /**
+   * Something was refused that nobody waits for: joining a room, opening a document, an edit, presence data. Without a
+   * listener it goes to `console.warn`.
+   */
+  error: [error: StoaError];
+}
+
+/** An open request. */
+interface Request {
+  answered(reply: { ok: unknown } | { error: StoaError }): void;
+  timer: ReturnType<typeof setTimeout>;
+}
+
+/**
+ * The client of one user: a connection that comes back by itself, and the rooms on it. Make one with {@link connect}.
+ */
+export class Stoa {
+  /** The identity of this client's writes, drawn once: with a sequence number it makes a resend happen once. */
+  readonly client: string;
+  private readonly connection: Connection;
+  private readonly events = new Emitter<StoaEvents>();
+  private readonly rooms = new Map<string, Room>();
+  private readonly requests = new Map<number, Request>();
+  private readonly options: StoaOptions;
+  private id = 0;
+  private seq = 0;
+  private hello: ConnectAnswer | undefined;
+  private errorListeners = 0;
+  private unhook: Off = () => undefined;
+
+  constructor(options: StoaOptions) {
+    this.options = options;
+    this.client = drawId(options.random ?? Math.random);
+    this.connection = new Connection(options, {
+      resume: () => {
+        // Without a prototype: "__proto__" is a name of a room like any other.
+        const rooms = Object.create(null) as { [room: string]: unknown };
+        for (const room of this.rooms.values()) if (room.wantsToJoin()) rooms[room.name] = room.joinFields();
+        return rooms;
+      },
+      connected: (answer) => this.connected(answer),
+      frame: (frame) => this.frame(frame),
+      lost: () => this.lost(),
+    });
+    this.connection.on("state", (change) => this.events.emit("state", change));
+    this.connection.on("skipped", (why) => this.report(new StoaError("INTERNAL", `a frame of the front was skipped: ${why}`)));
+    this.open();
+  }
+
+  /** The connection's state. */
+  get state(): ConnectionState {
+    return this.connection.state;
+  }
+
+  /** Who the front says this is: the token's `sub`; `undefined` before the first connect. */
+  get user(): string | undefined {
+    return this.hello?.user;
+  }
+
+  /** The token's display name, if it has one. */
+  get name(): string | undefined {
+    return this.hello?.name;
+  }
+
+  /** The id of the present connection; a new one after each reconnect. */
+  get connectionId(): string | undefined {
+    return this.hello?.connection;
+  }
+
+  on<Name extends keyof StoaEvents>(name: Name, listener: (...values: StoaEvents[Name]) => void): Off {
+    const off = this.events.on(name, listener);
+    if (name !== "error") return off;
+    this.errorListeners += 1;
+    let on = true;
+    return () => {
+      if (on) this.errorListeners -= 1;
+      on = false;
+      off();
+    };
+  }
+
+  /**
+   * The room of this name, joined at once (or as soon as there is a connection) and again after each reconnect. The same
+   * object for the same name, until it is left.
+   *
+   * @param options used only when the room is not there yet
+   */
+  room(name: string, options: RoomOptions = {}): Room {
+    const known = this.rooms.get(name);
+    if (known !== undefined) return known;
+    const room = new Room(this, name, options, { queueMax: this.options.queueMax ?? 100, messagesMax: this.options.messagesMax ?? 2_000 });
+    this.rooms.set(name, room);
+    room.join();
+    return room;
+  }
+
+  /** Connects again after `closed`, for instance with a token function that has a good token now. */
+  open(): void {
+    this.unhook();
+    this.unhook = hookPage(() => this.connection.probe());
+    this.connection.open();
+  }
+
+  /** Closes the connection for good. Writes that wait are kept; `open` sends them. */
+  close(): void {
+    this.unhook();
+    this.connection.close();
+  }
+
+  // From here on: for rooms and what is in them.
+
+  /** @internal */
+  nextSeq(): number {
+    return ++this.seq;
+  }
+
+  /**
+   * Sends a command. `done` is called exactly once, in the order of the answers and before any later event: with
+   * `OFFLINE` if there is no connection or it breaks, with `TIMEOUT` if no answer comes.
+   * @internal
+   */
+  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void {
+    const id = ++this.id;
+    if (!this.connection.send(id, command)) {
+      // Not at once: callers may rely on `done` being called after they have returned.
+      queueMicrotask(() => done({ error: offline() }));
+      return;
+    }
+    const finish = (reply: { ok: unknown } | { error: StoaError }) => {
+      clearTimeout(request.timer);
+      this.requests.delete(id);
+      if ("error" in reply) return done(reply);
+      let value: T;
+      try {
+        value = read(reply.ok);
+      } catch (error) {
+        return done({ error: error as StoaError });
+      }
+      done({ ok: value });
+    };
+    const timeout = () => finish({ error: new StoaError("TIMEOUT", `no answer to ${command.do}`) });
+    const request: Request = { answered: finish, timer: setTimeout(timeout, this.options.answerTimeoutMs ?? 10_000) };
+    this.requests.set(id, request);
+  }
+
+  /** @internal */
+  ask<T>(command: Command, read: (ok: unknown) => T): Promise<T> {
+    return new Promise((resolve, reject) =>
+      this.request(command, read, (answer) => ("ok" in answer ? resolve(answer.ok) : reject(answer.error))),
+    );
+  }
+
+  /** @internal */
+  report(error: StoaError): void {
+    if (this.errorListeners === 0) console.warn("stoa:", error.code, error.message);
+    this.events.emit("error", error);
+  }
+
+  /** @internal */
+  forget(room: Room): void {
+    if (this.rooms.get(room.name) === room) this.rooms.delete(room.name);
+  }
+
+  private connected(answer: ConnectAnswer): void {
+    this.hello = answer;
+    for (const room of [...this.rooms.values()]) room.connected(answer.rooms.get(room.name));
+  }
+
+  private frame(frame: ServerFrame): void {
+    if (frame.kind === "event") return this.event(frame.event);
+    const request = frame.id === null ? undefined : this.requests.get(frame.id);
+    if (request !== undefined) request.answered(frame);
+    else if (frame.kind === "error") this.report(frame.error);
+  }
+
+  private event(event: PushEvent): void {
+    this.rooms.get(event.room)?.receive(event);
+  }
+
+  private lost(): void {
+    for (const room of [...this.rooms.values()]) room.cut();
+    for (const request of [...this.requests.values()]) request.answered({ error: offline() });
+  }
+}
+
+/**
+ * Connects to a front.
+ *
+ * ```ts
+ * const stoa = connect({ url: "/ws", token: () => fetchToken() });
+ * const room = stoa.room("lobby");
+ * room.messages.on("change", () => render(room.messages.list));
+ * room.messages.post({ text: "hi" });
+ * ```
+ */
+export function connect(options: StoaOptions): Stoa {
+  return new Stoa(options);
+}
+
+const offline = () => new StoaError("OFFLINE", "there is no connection");
+
+/** 16 letters and digits: 82 bits, so two clients never draw the same. */
+function drawId(random: () => number): string {
+  const letters = "0123456789abcdefghijklmnopqrstuvwxyz";
+  return Array.from({ length: 16 }, () => letters.charAt(Math.floor(random() * letters.length))).join("");
+}
+
+/** In a browser: the network came back, or the page came to the front after a sleep that broke the line unnoticed. */
+function hookPage(wake: () => void): Off {
+  if (typeof window === "undefined" || typeof document === "undefined") return () => undefined;
+  const shown = () => {
+    if (document.visibilityState === "visible") wake();
+  };
+  window.addEventListener("online", wake);
+  document.addEventListener("visibilitychange", shown);
+  return () => {
+    window.removeEventListener("online", wake);
+    document.removeEventListener("visibilitychange", shown);
+  };
+}

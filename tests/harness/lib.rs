@@ -1,0 +1,25 @@
+//! What the stories stand on: a Redis of their own, fronts, people at sockets, and ways to wait for them.
+//!
+//! Read in this order: [`redis`] starts and stops servers, [`resp`] talks to them as any Redis client does,
+//! [`front`] starts fronts, [`socket`] is one client at the protocol's door, [`editor`] the client's side of a
+//! document, [`room`] the language that the stories are told in, [`trace`] replays how people really typed.
+//!
+//! *Invariant*: whatever a test started ends with it, also when it panics or is killed; no port is fixed; nothing
+//! waits by sleeping and hoping, everything polls with a deadline (see [`assert_eventually!`]).
+#![allow(clippy::unwrap_used)] // A test says what went wrong by failing.
+
+pub mod front;
+pub mod module;
+pub mod redis;
+pub mod resp;
+
+pub mod editor;
+pub mod room;
+pub mod socket;
+pub mod trace;
+pub mod waiting;
+
+pub use front::Front;
+pub use redis::{Redis, RedisOptions};
+pub use room::{Person, Room};
+pub use resp::{Connection, Reply};

@@ -15,7 +15,8 @@ use stoa_core::transform::transform_both;
 fn both(left: &Operation, right: &Operation) -> (Operation, Operation) {
     let (left_after, right_after) = transform_both(left.components(), right.components());
     let rebuilt = |components: &[Component], text: &str| {
-        Operation::from_parts(Unit::Utf16, components, text.to_owned()).expect("transforming never touches inserted text")
+        Operation::from_parts(Unit::Utf16, components, text.to_owned())
+            .expect("transforming never touches inserted text")
     };
     (rebuilt(&left_after, left.text()), rebuilt(&right_after, right.text()))
 }

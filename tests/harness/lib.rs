@@ -21,5 +21,5 @@ pub mod waiting;
 
 pub use front::Front;
 pub use redis::{Redis, RedisOptions};
-pub use room::{Person, Room};
 pub use resp::{Connection, Reply};
+pub use room::{Person, Room};

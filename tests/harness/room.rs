@@ -59,7 +59,10 @@ impl Room {
 
     /// Everybody, in the order of their coming.
     pub fn people<const N: usize>(&self) -> [Person; N] {
-        self.people.clone().try_into().unwrap_or_else(|people: Vec<_>| panic!("{} people are here, not {N}", people.len()))
+        self.people
+            .clone()
+            .try_into()
+            .unwrap_or_else(|people: Vec<_>| panic!("{} people are here, not {N}", people.len()))
     }
 
     /// Waits until everybody shows this text, nothing is pending, and Redis holds it too.
@@ -153,7 +156,8 @@ impl Person {
     pub async fn arrive(&self, port: u16) {
         let client = Client::connect(port, &front::token(&self.name)).await;
         let joined = client.ok(json!({"do": "room.join", "room": self.room, "presence": {"data": {}}})).await;
-        let open = json!({"do": "doc.open", "room": self.room, "doc": DOCUMENT, "create": {"type": "text", "content": ""}});
+        let open =
+            json!({"do": "doc.open", "room": self.room, "doc": DOCUMENT, "create": {"type": "text", "content": ""}});
         let opened = client.ok(open).await;
         let streams = json!({"log": joined["streams"]["log"], format!("doc:{DOCUMENT}"): opened});
         self.attach(client, port, &streams);
@@ -227,7 +231,8 @@ impl Person {
 
     /// The texts of the messages that are shown.
     pub fn reads(&self) -> Vec<String> {
-        let text = |message: &Value| message["body"]["text"].as_str().or(message["body"].as_str()).unwrap_or("?").to_owned();
+        let text =
+            |message: &Value| message["body"]["text"].as_str().or(message["body"].as_str()).unwrap_or("?").to_owned();
         self.lock().messages.iter().map(text).collect()
     }
 
@@ -275,13 +280,15 @@ impl Person {
             if other.lock().editor.sent_with(seq) >= edits {
                 return;
             }
-            let mut inner = self.lock();
-            let next = inner.withheld.pop_front();
-            if let Some(event) = &next {
-                inner.take(event);
-                inner.send_edits(&self.room);
-            }
-            drop(inner);
+            let next = {
+                let mut inner = self.lock();
+                let next = inner.withheld.pop_front();
+                if let Some(event) = &next {
+                    inner.take(event);
+                    inner.send_edits(&self.room);
+                }
+                next
+            };
             if next.is_none() {
                 if let Some(fault) = self.fault() {
                     panic!("{fault}");
@@ -378,7 +385,9 @@ impl Inner {
     fn take_log(&mut self, part: &Value) {
         match part["outcome"].as_str() {
             Some("snapshot") => self.messages = part["messages"].as_array().cloned().unwrap_or_default(),
-            Some("changes") => part["events"].as_array().into_iter().flatten().for_each(|event| self.take_message(event)),
+            Some("changes") => {
+                part["events"].as_array().into_iter().flatten().for_each(|event| self.take_message(event))
+            }
             _ => self.note(Err(format!("a log without an outcome: {part}"))),
         }
         self.log_position = position(part);

@@ -19,6 +19,8 @@ struct Inbox {
     events: Vec<Value>,
     /// Frames with an id.
     replies: HashMap<u64, Value>,
+    /// Their ids, in the order of their coming.
+    answered: Vec<u64>,
     /// Frames with neither: errors of frames whose id could not be read.
     others: Vec<Value>,
     /// The close code and its reason; 1006 when the connection broke without one.
@@ -38,8 +40,9 @@ pub struct Client {
 impl Client {
     /// Opens a WebSocket and says nothing yet.
     pub async fn open(port: u16) -> Client {
-        let (socket, _) =
-            tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{port}/ws")).await.expect("the front takes sockets");
+        let (socket, _) = tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{port}/ws"))
+            .await
+            .expect("the front takes sockets");
         let (mut write, mut read) = socket.split();
         let (outgoing, mut to_send) = mpsc::unbounded_channel();
         let (change, changed) = watch::channel(());
@@ -63,8 +66,9 @@ impl Client {
                 match message {
                     Some(Ok(Message::Text(frames))) => frames.split('\n').for_each(|frame| inbox.take(frame)),
                     Some(Ok(Message::Close(frame))) => {
-                        let (code, reason) =
-                            frame.map_or((1005, String::new()), |CloseFrame { code, reason }| (code.into(), reason.to_string()));
+                        let (code, reason) = frame.map_or((1005, String::new()), |CloseFrame { code, reason }| {
+                            (code.into(), reason.to_string())
+                        });
                         inbox.closed.get_or_insert((code, reason));
                     }
                     Some(Ok(_)) => {}
@@ -90,10 +94,13 @@ impl Client {
     /// Sends a command and waits for its answer: `ok`, or `error`.
     pub async fn ask(&self, command: Value) -> Result<Value, Value> {
         let id = self.send(command.clone());
-        let within = tokio::time::timeout(SOON, self.until(|inbox| match inbox.replies.remove(&id) {
-            Some(reply) => Some(Ok(reply)),
-            None => inbox.closed.clone().map(Err),
-        }));
+        let within = tokio::time::timeout(
+            SOON,
+            self.until(|inbox| match inbox.replies.remove(&id) {
+                Some(reply) => Some(Ok(reply)),
+                None => inbox.closed.clone().map(Err),
+            }),
+        );
         match within.await {
             Ok(Ok(mut reply)) => match reply.get_mut("error") {
                 Some(error) => Err(error.take()),
@@ -186,6 +193,11 @@ impl Client {
         self.lock().replies.extract_if(|_, reply| reply.get("error").is_some()).map(|(_, reply)| reply).collect()
     }
 
+    /// The ids that were answered, in the order of the answers.
+    pub fn answered(&self) -> Vec<u64> {
+        self.lock().answered.clone()
+    }
+
     /// The close code and its reason, once it is closed.
     pub async fn closed(&self) -> (u16, String) {
         tokio::time::timeout(SOON, self.until(|inbox| inbox.closed.clone())).await.expect("a close")
@@ -230,10 +242,12 @@ impl Drop for Client {
 
 impl Inbox {
     fn take(&mut self, frame: &str) {
-        let frame: Value = serde_json::from_str(frame).unwrap_or_else(|e| json!({"not_json": frame, "why": e.to_string()}));
+        let frame: Value =
+            serde_json::from_str(frame).unwrap_or_else(|e| json!({"not_json": frame, "why": e.to_string()}));
         if frame.get("event").is_some() {
             self.events.push(frame);
         } else if let Some(id) = frame["id"].as_u64() {
+            self.answered.push(id);
             self.replies.insert(id, frame);
         } else {
             self.others.push(frame);

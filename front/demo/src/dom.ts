@@ -1,0 +1,39 @@
+/** The element of this id. The page and this code belong together: a missing one is a bug. */
+export function byId<T extends HTMLElement = HTMLElement>(id: string): T {
+  const element = document.getElementById(id);
+  if (element === null) throw new Error(`the page has no #${id}`);
+  return element as T;
+}
+
+/**
+ * A new element with a class and a text. The text is only ever text: names and messages come from strangers, so nothing
+ * on this page is built from strings of HTML.
+ */
+export function make<K extends keyof HTMLElementTagNameMap>(tag: K, className = "", text = ""): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  if (className !== "") element.className = className;
+  if (text !== "") element.textContent = text;
+  return element;
+}
+
+/** A number from 0 to 359 that belongs to a user: everybody sees the same person in the same colour. */
+export function hueOf(user: string): number {
+  let hash = 2_166_136_261;
+  for (let i = 0; i < user.length; i++) hash = Math.imul(hash ^ user.charCodeAt(i), 16_777_619);
+  return (hash >>> 0) % 360;
+}
+
+/** A coloured disc with initials; the name stands beside it, so it is hidden from screen readers. */
+export function avatar(user: string, name: string): HTMLElement {
+  const disc = make("span", "avatar", initials(name));
+  disc.style.setProperty("--hue", String(hueOf(user)));
+  disc.ariaHidden = "true";
+  return disc;
+}
+
+function initials(name: string): string {
+  const words = name.trim().split(/\s+/);
+  const first = (word: string | undefined) => [...(word ?? "")][0] ?? "";
+  const last = words.length > 1 ? first(words.at(-1)) : "";
+  return (first(words[0]) + last).toLocaleUpperCase() || "?";
+}

@@ -1,0 +1,52 @@
+import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
+import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
+import type { Room, Stoa } from "stoa";
+import { stoaDocument } from "stoa/codemirror";
+import { sharedCursors } from "./cursors.js";
+import { byId } from "./dom.js";
+import type { Names } from "./people.js";
+
+const WELCOME = `Welcome.
+
+This page is shared by everybody who has it open. Write something, then open the same link in a second window and watch it arrive there.
+
+Pull the plug if you like: what you write is kept, and joined with the rest when you are back.
+
+`;
+
+/** The shared document in its editor, and a word on whether what was written has arrived. */
+export function startEditor(stoa: Stoa, room: Room, names: Names): void {
+  const shared = room.doc("main", { create: WELCOME });
+  new EditorView({
+    parent: byId("document"),
+    extensions: [
+      history(),
+      keymap.of([...defaultKeymap, ...historyKeymap]),
+      drawSelection(),
+      EditorView.lineWrapping,
+      EditorView.contentAttributes.of({ "aria-label": "Shared document", spellcheck: "true", autocapitalize: "sentences" }),
+      placeholder("Write something…"),
+      stoaDocument(shared),
+      sharedCursors(stoa, room, names),
+    ],
+  });
+
+  const line = byId("saved");
+  const show = () => {
+    const offline = stoa.state !== "connected";
+    const pending = shared.state === "awaiting" || shared.state === "awaiting-with-buffer";
+    line.dataset["state"] = offline && pending ? "kept" : shared.state;
+    if (shared.state === "refused") line.textContent = "You may not open this document";
+    else if (!shared.editable) line.textContent = "Loading…";
+    else if (pending) line.textContent = offline ? "Kept here until you are back" : "Saving…";
+    else line.textContent = offline ? "" : "Saved";
+  };
+  // A round trip is a moment: "Saving…" that flickers with each key tells nobody anything.
+  let timer = 0;
+  shared.on("state", () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(show, 250);
+  });
+  stoa.on("state", show);
+  show();
+}

@@ -1,1 +1,85 @@
-//! Rooms inside Redis.
+//! Rooms inside Redis: who is here, what was said, the document that everyone is editing, and who may do how much.
+//!
+//! This file is the table of contents: every command, what it may do, where its keys are, who handles it. What
+//! people read about a command stands in `stoa_core::reference`; settings stand in `settings`.
+//!
+//! A command reads the same everywhere: parse (`args`), open (`ffi::Key`), decide (`stoa_core`), replicate and
+//! announce (`effects`), reply (`reply`). Time-outs and gathered announcements stand in `deadlines`.
+//!
+//! *Architecture invariants*: only `effects` replicates or publishes. Only `ffi` and `stored` are unsafe. No rule
+//! lives here: what can be decided without Redis is decided in `stoa_core`.
+
+mod args;
+mod commands;
+mod deadlines;
+mod effects;
+mod ffi;
+mod info;
+mod reply;
+mod settings;
+mod stored;
+
+use commands::{doc, msg, presence, rate, room};
+use ffi::{Ctx, Entry, entry};
+use stoa_core::reference;
+
+/// One command: name, handler, flags, least arguments with its name, keys (first, last, step).
+struct Command(&'static str, Entry, &'static str, i32, (i32, i32, i32));
+
+/// May grow memory: refused when Redis is full.
+const GROWS: &str = "write deny-oom fast";
+/// Shrinks, moves or follows: allowed when Redis is full.
+const WRITES: &str = "write fast";
+const READS: &str = "readonly fast";
+/// Reads more than a constant amount.
+const READS_MUCH: &str = "readonly";
+
+const ONE_KEY: (i32, i32, i32) = (1, 1, 1);
+const EVERY_SECOND: (i32, i32, i32) = (1, -1, 2);
+
+const COMMANDS: &[Command] = &[
+    Command("RATE.TAKE", entry!(rate::take), GROWS, -6, ONE_KEY),
+    Command("PRESENCE.JOIN", entry!(presence::join), GROWS, -6, ONE_KEY),
+    Command("PRESENCE.SET", entry!(presence::set), GROWS, 4, ONE_KEY),
+    Command("PRESENCE.BEAT", entry!(presence::beat), WRITES, 4, ONE_KEY),
+    Command("PRESENCE.LEAVE", entry!(presence::leave), WRITES, -3, ONE_KEY),
+    Command("PRESENCE.TYPING", entry!(presence::typing), WRITES, 4, ONE_KEY),
+    Command("PRESENCE.LIST", entry!(presence::list), READS_MUCH, -2, ONE_KEY),
+    Command("PRESENCE.COUNT", entry!(presence::count), READS, 2, ONE_KEY),
+    Command("PRESENCE.APPLY", entry!(presence::apply), WRITES, 4, ONE_KEY),
+    Command("DOC.CREATE", entry!(doc::create), GROWS, -3, ONE_KEY),
+    Command("DOC.SUBMIT", entry!(doc::submit), GROWS, -4, ONE_KEY),
+    Command("DOC.GET", entry!(doc::get), READS_MUCH, -2, ONE_KEY),
+    Command("DOC.OPS", entry!(doc::ops), READS_MUCH, -3, ONE_KEY),
+    Command("DOC.APPLY", entry!(doc::apply), WRITES, 4, ONE_KEY),
+    Command("MSG.POST", entry!(msg::post), GROWS, -4, ONE_KEY),
+    Command("MSG.RANGE", entry!(msg::range), READS_MUCH, -2, ONE_KEY),
+    Command("MSG.SINCE", entry!(msg::since), READS_MUCH, -3, ONE_KEY),
+    Command("MSG.APPLY", entry!(msg::apply), WRITES, 4, ONE_KEY),
+    Command("ROOM.EMIT", entry!(room::emit), WRITES, -4, ONE_KEY),
+    Command("ROOM.OPEN", entry!(room::open), READS_MUCH, -3, EVERY_SECOND),
+];
+
+/// Makes types and commands known to the server.
+fn register(ctx: &Ctx<'_>) -> Result<(), String> {
+    stored::register::<stoa_core::log::Log>(ctx)?;
+    stored::register::<stoa_core::document::Document>(ctx)?;
+    stored::register::<stoa_core::presence::Presence>(ctx)?;
+    for Command(name, entry, flags, arity, keys) in COMMANDS {
+        let text = reference::entry(name).ok_or_else(|| format!("the command {name} has no reference"))?;
+        ffi::create_command(ctx, name, *entry, flags, *keys)?;
+        ffi::describe(
+            ctx,
+            &ffi::Description {
+                name,
+                syntax: text.syntax,
+                summary: text.summary,
+                complexity: text.complexity,
+                arity: *arity,
+                keys: *keys,
+                writes: flags.starts_with("write"),
+            },
+        )?;
+    }
+    Ok(())
+}

@@ -22,8 +22,13 @@ impl std::error::Error for Damaged {}
 
 /// Writes a record.
 pub fn encode<T: bincode::Encode>(record: &T) -> Vec<u8> {
-    // Encoding to a Vec fails only for types that refuse to be encoded, which ours never do.
-    bincode::encode_to_vec(record, CONFIG).unwrap_or_default()
+    // Most records are small; `encode_to_vec` would walk over each of them twice to find its length.
+    let mut bytes = Vec::with_capacity(128);
+    // Writing to a Vec fails only for types that refuse to be encoded, which ours never do.
+    match bincode::encode_into_std_write(record, &mut bytes, CONFIG) {
+        Ok(_) => bytes,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Reads a record and says how many bytes it took.

@@ -3,7 +3,9 @@
 use crate::bounds::{Bounds, ID_BYTES_MAX, SEQUENCES_PER_WRITER};
 use crate::refusal::{Code, Refusal};
 use bincode::{Decode, Encode};
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 /// (client id, sequence), chosen by whoever writes. Sequences of one client grow; gaps are fine.
 ///
@@ -69,11 +71,58 @@ struct Sequences {
     recent: VecDeque<(u64, Answer)>,
 }
 
+impl Sequences {
+    fn push(&mut self, seq: u64, answer: Answer, at_ms: u64) {
+        self.last = self.last.max(seq);
+        self.at_ms = at_ms;
+        if self.recent.len() == SEQUENCES_PER_WRITER {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((seq, answer));
+    }
+}
+
 /// The writers of one stream and the answers to their last sequences.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Writers {
     known: HashMap<(String, String), Sequences>,
 }
+
+/// A writer's name, owned or borrowed, so that looking one up copies no text.
+trait Name {
+    fn parts(&self) -> (&str, &str);
+}
+
+impl Name for (String, String) {
+    fn parts(&self) -> (&str, &str) {
+        (&self.0, &self.1)
+    }
+}
+
+impl Name for Identity {
+    fn parts(&self) -> (&str, &str) {
+        (&self.user, &self.client)
+    }
+}
+
+impl<'a> Borrow<dyn Name + 'a> for (String, String) {
+    fn borrow(&self) -> &(dyn Name + 'a) {
+        self
+    }
+}
+
+// Both as the tuple of strings has them, as `Borrow` asks.
+impl Hash for dyn Name + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+impl PartialEq for dyn Name + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+impl Eq for dyn Name + '_ {}
 
 impl Writers {
     /// Was this write accepted before?
@@ -81,7 +130,7 @@ impl Writers {
     /// Refuses with `FORGOTTEN` a sequence that is older than all that are remembered of a known client: it may
     /// have been accepted, so applying it could double it.
     pub fn look_up(&self, identity: &Identity) -> Result<Known, Refusal> {
-        let Some(sequences) = self.known.get(&(identity.user.clone(), identity.client.clone())) else {
+        let Some(sequences) = self.known.get(identity as &dyn Name) else {
             return Ok(Known::New);
         };
         if identity.seq > sequences.last {
@@ -101,17 +150,15 @@ impl Writers {
 
     /// Remembers an accepted write.
     pub fn remember(&mut self, identity: &Identity, answer: Answer, at_ms: u64, bounds: &Bounds) {
-        let key = (identity.user.clone(), identity.client.clone());
-        if !self.known.contains_key(&key) && self.known.len() >= bounds.writers_max {
+        if let Some(sequences) = self.known.get_mut(identity as &dyn Name) {
+            sequences.push(identity.seq, answer, at_ms);
+            return;
+        }
+        if self.known.len() >= bounds.writers_max {
             self.forget_oldest(at_ms, bounds);
         }
-        let sequences = self.known.entry(key).or_default();
-        sequences.last = sequences.last.max(identity.seq);
-        sequences.at_ms = at_ms;
-        if sequences.recent.len() == SEQUENCES_PER_WRITER {
-            sequences.recent.pop_front();
-        }
-        sequences.recent.push_back((identity.seq, answer));
+        let sequences = self.known.entry((identity.user.clone(), identity.client.clone())).or_default();
+        sequences.push(identity.seq, answer, at_ms);
     }
 
     /// How many writers are remembered.

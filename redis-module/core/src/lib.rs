@@ -20,6 +20,7 @@ pub mod names;
 pub mod log;
 pub mod presence;
 pub mod rate;
+pub mod reference;
 
 pub mod op;
 

@@ -275,7 +275,8 @@ impl Log {
         match self.epochs.standing(position, self.rev) {
             Standing::Valid => {}
             Standing::RolledBack { end } => return Changes::RolledBack { end },
-            Standing::Unknown if self.rev == 0 && rev == 0 => {}
+            // Who saw the log before its first message saw revision 0 of no epoch.
+            Standing::Unknown if position == Position::START => {}
             Standing::Unknown => return Changes::Unknown,
         }
         if rev < self.trimmed_rev {

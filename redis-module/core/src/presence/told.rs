@@ -43,6 +43,8 @@ impl Presence {
         match self.epochs.standing(position, self.announced) {
             Standing::Valid => {}
             Standing::RolledBack { end } => return Changes::RolledBack { end },
+            // Who saw the room before anybody came saw revision 0 of no epoch.
+            Standing::Unknown if position == Position::START => {}
             Standing::Unknown => return Changes::Unknown,
         }
         if position.rev < self.people.forgotten_rev() {

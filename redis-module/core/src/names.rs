@@ -1,0 +1,106 @@
+//! Names of rooms and streams, and how a key carries them.
+//!
+//! ```text
+//! stoa:{lobby}:doc:main
+//! └─┬────────┘ └──┬───┘
+//!   channel        stream        room = lobby
+//! ```
+//! The braces make Redis Cluster keep all keys of a room, and its channel, in one slot.
+
+use crate::bounds::NAME_BYTES_MAX;
+use crate::refusal::{Code, Refusal};
+
+/// A key of a room, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomKey<'a> {
+    /// The whole key.
+    pub key: &'a str,
+    /// The key up to its closing brace: where the room's events are announced.
+    pub channel: &'a str,
+    /// The room.
+    pub room: &'a str,
+    /// What the key holds, such as `log`; empty if the key names the room alone.
+    pub stream: &'a str,
+}
+
+impl<'a> RoomKey<'a> {
+    /// Takes a key apart. Refuses with `INVALID_KEY` what does not name a room and a stream.
+    pub fn parse(key: &'a [u8]) -> Result<Self, Refusal> {
+        let parsed = Self::parse_room(key)?;
+        if parsed.stream.is_empty() {
+            return Err(invalid(format!("it names no stream, as `{}:log` does", parsed.channel)));
+        }
+        Ok(parsed)
+    }
+
+    /// As [`RoomKey::parse`], for commands that need no stream.
+    pub fn parse_room(key: &'a [u8]) -> Result<Self, Refusal> {
+        let key = std::str::from_utf8(key).map_err(|_| invalid("it is not UTF-8".into()))?;
+        let braces = key.find('{').and_then(|open| Some((open, open + key[open..].find('}')?)));
+        let Some((open, close)) = braces else {
+            return Err(invalid("a room's key carries the room in braces, as `stoa:{lobby}:log` does".into()));
+        };
+        let (room, rest) = (&key[open + 1..close], &key[close + 1..]);
+        check_name("room", room)?;
+        let stream = match rest.strip_prefix(':') {
+            Some(stream) => stream,
+            None if rest.is_empty() => "",
+            None => return Err(invalid("after the closing brace comes a colon and the stream".into())),
+        };
+        if rest.len() == 1 {
+            return Err(invalid("the stream after the colon is empty".into()));
+        }
+        if !stream.is_empty() {
+            check_name("stream", stream)?;
+        }
+        Ok(RoomKey { key, channel: &key[..=close], room, stream })
+    }
+}
+
+/// Checks a room's or stream's name: 1 to 200 bytes of `A-Z a-z 0-9 _ - . : @ / ~ + =`.
+pub fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
+    let fine = |b: u8| b.is_ascii_alphanumeric() || b"_-.:@/~+=".contains(&b);
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(fine) {
+        return Err(invalid(format!("a {what} has 1 to {NAME_BYTES_MAX} bytes of A-Z a-z 0-9 _ - . : @ / ~ + =")));
+    }
+    Ok(())
+}
+
+fn invalid(why: String) -> Refusal {
+    Refusal::new(Code::InvalidKey, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_tells_channel_room_and_stream() {
+        let key = RoomKey::parse(b"stoa:{lobby}:doc:main").unwrap();
+        assert_eq!((key.channel, key.room, key.stream), ("stoa:{lobby}", "lobby", "doc:main"));
+        assert_eq!(RoomKey::parse_room(b"{a}").unwrap().stream, "");
+    }
+
+    #[test]
+    fn a_key_that_could_mislead_is_refused() {
+        let long = format!("stoa:{{{}}}:log", "x".repeat(201));
+        let bad = [
+            "",
+            "log",
+            "stoa:{}:log",
+            "stoa:{a b}:log",
+            "stoa:{a}log",
+            "stoa:{a}:",
+            "stoa:{a}",
+            "stoa:{a}:b{c}",
+            "stoa:{a{b}:log",
+            "stoa:{a\r\n}:log",
+            "stoa:{é}:log",
+            &long,
+        ];
+        for key in bad {
+            assert_eq!(RoomKey::parse(key.as_bytes()).map_err(|r| r.code), Err(Code::InvalidKey), "{key}");
+        }
+        assert!(RoomKey::parse(b"\xff{a}:log").is_err());
+    }
+}

@@ -1,0 +1,276 @@
+//! The reference of all commands: the module registers them with these texts, and `docs/commands.md` is made of
+//! them. So `COMMAND DOCS`, the page and the code cannot differ.
+
+/// One command as people read about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// `FAMILY.VERB`.
+    pub name: &'static str,
+    /// What follows the name. Lower case is a value, upper case is typed as it stands, brackets are optional,
+    /// `…` repeats what its brackets hold.
+    pub syntax: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// What it answers.
+    pub reply: &'static str,
+    /// What it refuses beside `INVALID_ARGUMENT`, `INVALID_KEY` and `WRONGTYPE`.
+    pub refuses: &'static str,
+    /// What people in the room hear.
+    pub event: &'static str,
+    /// In the field's notation.
+    pub complexity: &'static str,
+}
+
+const NOTHING: &str = "";
+
+/// A family of commands.
+#[derive(Debug, Clone, Copy)]
+pub struct Family {
+    /// With its dot.
+    pub prefix: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// Its commands in reading order.
+    pub commands: &'static [Entry],
+}
+
+/// Every family.
+pub const FAMILIES: &[Family] = &[
+    Family {
+        prefix: "RATE.",
+        about: "Limits: who may do how much. The key is any key of yours; it holds a string and ends by itself.",
+        commands: &[Entry {
+            name: "RATE.TAKE",
+            syntax: "key LIMIT burst count period_ms [LIMIT burst count period_ms …] [COST cost]",
+            summary: "Takes tokens from all limits of a key, or from none",
+            reply: "An array: allowed (1 or 0), the burst of the tightest limit, calls left in it, milliseconds until the same call would be allowed (-1 if it was), milliseconds until the tightest limit is full again. A limit is a bucket of `burst` tokens that gets `count` tokens back every `period_ms`; up to 8 limits are decided together. `COST 0` looks and takes nothing. A call that is not allowed changes nothing.",
+            refuses: NOTHING,
+            event: NOTHING,
+            complexity: "O(limits)",
+        }],
+    },
+    Family {
+        prefix: "PRESENCE.",
+        about: "Who is here. A person may have many connections; each is held by a node (a front), and each node keeps one lease per room for all of its connections.",
+        commands: &[
+            Entry {
+                name: "PRESENCE.JOIN",
+                syntax: "key user conn node ttl_ms [DATA json] [PRIVATE json]",
+                summary: "Lists a connection of a user, held by a node whose lease lasts ttl_ms from now",
+                reply: "A map: `rev`, `epoch`, `first` (1 if the user was not here before), `connections` of the user. The same connection again replaces its data and extends the lease. `DATA` is an object that everybody in the room sees; `PRIVATE` is stored and never announced; both at most `presence-bytes-max`.",
+                refuses: "`FULL`, `INVALID_JSON`, `TOO_LARGE`",
+                event: "`presence.changed`, gathered per tick",
+                complexity: "O(log n) in the people of the room",
+            },
+            Entry {
+                name: "PRESENCE.SET",
+                syntax: "key conn json",
+                summary: "Changes the data of a connection by a merge patch (RFC 7396)",
+                reply: "A map: `rev`, `epoch`.",
+                refuses: "`NOT_FOUND` (the connection is not here), `INVALID_JSON`, `TOO_LARGE`",
+                event: "`presence.changed`, gathered per tick",
+                complexity: "O(log n)",
+            },
+            Entry {
+                name: "PRESENCE.BEAT",
+                syntax: "key node ttl_ms",
+                summary: "Extends the lease of a node to ttl_ms from now",
+                reply: "An integer: the connections that the node has here. 0 means that its lease had ended and its people were told to have left: join them again.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(log n) in the nodes of the room",
+            },
+            Entry {
+                name: "PRESENCE.LEAVE",
+                syntax: "key conn [GRACE ms]",
+                summary: "Ends a connection; after a user's last one they leave, at once or after a grace",
+                reply: "A map: `rev`, `epoch`, `connections` that the user still has.",
+                refuses: "`NOT_FOUND`",
+                event: "`presence.changed`, gathered per tick",
+                complexity: "O(log n)",
+            },
+            Entry {
+                name: "PRESENCE.TYPING",
+                syntax: "key conn ms",
+                summary: "Marks the user behind a connection as typing for ms, or as not typing with 0",
+                reply: "An integer: how many users type.",
+                refuses: "`NOT_FOUND`",
+                event: "`presence.typing`, gathered per tick; also when the mark ends by itself",
+                complexity: "O(log n)",
+            },
+            Entry {
+                name: "PRESENCE.LIST",
+                syntax: "key [SINCE position]",
+                summary: "Says who is here, or what changed since a position",
+                reply: "A map: `outcome`, `epoch`, `rev`, `count`, `typing`, and `members` (JSON) with the outcome `snapshot` or `events` (revision and frame in turn) with `changes`.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(n) in the people named",
+            },
+            Entry {
+                name: "PRESENCE.COUNT",
+                syntax: "key",
+                summary: "Counts the people who are here",
+                reply: "An integer.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(1)",
+            },
+        ],
+    },
+    Family {
+        prefix: "DOC.",
+        about: "Documents that many people edit at once. An operation is `[5,\"text\",-3]`: keep 5, insert `text`, delete 3; what follows the last component is kept. Lengths count UTF-16 units, or Unicode scalar values with `UNIT char`.",
+        commands: &[
+            Entry {
+                name: "DOC.CREATE",
+                syntax: "key type [content] [EOL lf|any]",
+                summary: "Makes a document, unless it is there",
+                reply: "A map: `created` (0 if it was there; then nothing changed), `epoch`, `rev`. The type is `text`. With `EOL lf`, the default, CR LF and CR in the content become LF, and later inserts with CR are refused.",
+                refuses: "`TOO_LARGE`",
+                event: "`doc.created`",
+                complexity: "O(n) in the content",
+            },
+            Entry {
+                name: "DOC.SUBMIT",
+                syntax: "key rev op [ID client seq] [EPOCH epoch] [LEN len] [HASH hash] [UNIT utf16|char] [BY user conn]",
+                summary: "Takes an operation made at rev over everything accepted since, applies and announces it",
+                reply: "A map: `rev` that it created, `epoch`, `op` as it was applied, `duplicate` (1 if `ID` was accepted before: then this is the first answer again), `concurrent` (the operations accepted between). An operation that has nothing left to do is acknowledged with the newest `rev` and `[]`. `LEN` is the length of the caller's text at rev; `HASH` is FNV-1a 64 of it in UTF-8, 16 hexadecimal digits, checked when rev is the newest. Give `ID` whenever you may have to resend, with the user in `BY`: identities belong to users.",
+                refuses: "`NOT_FOUND`, `INVALID_OPERATION`, `TOO_LARGE`, `STALE` (rev is no longer kept: take the snapshot, rebase), `AHEAD`, `DESYNC` (the caller's text differs), `ROLLBACK`, `RESET` (the epoch's history was replaced), `FORGOTTEN`",
+                event: "`doc.applied`",
+                complexity: "O(k + c log n) in the operations accepted since rev, the components, and the text",
+            },
+            Entry {
+                name: "DOC.GET",
+                syntax: "key [REV rev]",
+                summary: "Reads a document, now or as it was at a revision that is still kept",
+                reply: "A map: `rev`, `epoch`, `type`, `content`.",
+                refuses: "`NOT_FOUND`, `STALE` (no longer kept)",
+                event: NOTHING,
+                complexity: "O(n) in the text, plus the operations walked back",
+            },
+            Entry {
+                name: "DOC.OPS",
+                syntax: "key from [to] [EPOCH epoch] [COUNT count]",
+                summary: "Reads the operations after a revision, a page at a time",
+                reply: "A map: `outcome` (`changes`; or `trimmed`, `rollback`, `reset`), `epoch`, `rev` (the newest), `through` (where the page ends; after `rollback` the revision where the shared history ends), `events` (revision and frame in turn).",
+                refuses: "`NOT_FOUND`",
+                event: NOTHING,
+                complexity: "O(page)",
+            },
+        ],
+    },
+    Family {
+        prefix: "MSG.",
+        about: "The log of a room: what was said, in order, each once.",
+        commands: &[
+            Entry {
+                name: "MSG.POST",
+                syntax: "key user json [ID client seq] [TYPE type] [REPLY n] [CONN conn]",
+                summary: "Posts a message",
+                reply: "A map: `n` (the message's number, from 1), `rev`, `epoch`, `duplicate` (1 if `ID` was accepted before: then this is the first answer again). The body is a JSON object or string of at most `message-bytes-max`; of type `text`, the default, it is a string, or has one in `text`, that is not blank. It is stored and delivered as it was written; whoever shows it escapes it.",
+                refuses: "`INVALID_JSON`, `TOO_LARGE`, `NOT_FOUND` (the message replied to), `FORGOTTEN`",
+                event: "`msg.posted`",
+                complexity: "O(1), and what falls out of the log",
+            },
+            Entry {
+                name: "MSG.RANGE",
+                syntax: "key [BEFORE n|AFTER n] [COUNT count]",
+                summary: "Reads messages before or after a number, or the newest",
+                reply: "A map: `epoch`, `rev`, `messages` (JSON, oldest first), `more` (1 if there are more in that direction). 50 unless `COUNT` says otherwise, at most a page.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(log n + page)",
+            },
+            Entry {
+                name: "MSG.SINCE",
+                syntax: "key rev [EPOCH epoch] [COUNT count]",
+                summary: "Reads every change after a revision, a page at a time",
+                reply: "As `DOC.OPS` answers.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(log n + page)",
+            },
+        ],
+    },
+    Family {
+        prefix: "ROOM.",
+        about: "The room as a whole.",
+        commands: &[
+            Entry {
+                name: "ROOM.EMIT",
+                syntax: "key event json [TO USER|CONN id] [FROM conn] [BY user]",
+                summary: "Announces an event of the application that is not stored",
+                reply: "An integer: how many fronts heard it on this server. The key names the room, `stoa:{lobby}`; nothing is read or written there. `FROM` leaves that connection out.",
+                refuses: "`INVALID_JSON`, `TOO_LARGE`",
+                event: "`room.emitted`",
+                complexity: "O(fronts)",
+            },
+            Entry {
+                name: "ROOM.OPEN",
+                syntax: "key position [key position …]",
+                summary: "Reads everything that somebody who enters a room needs, in one reply",
+                reply: "An array with a map for each key, in order: `stream`, `kind` (`log`, `presence`, `doc`, `missing`), `outcome`, `epoch`, `rev`. With the outcome `changes`: `events`, exactly what came after the position, revision and frame in turn. With `snapshot`: `because` (`first`, `trimmed`, `far`, `rollback` with `history_end`, `reset`), and `messages`, `more`, or `members`, `count`, `typing`, or `type`, `content`. A position is `7.9f3a12c0:1042`, or `-` for none. All keys are of one room, at most 32.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(what it answers)",
+            },
+        ],
+    },
+];
+
+/// What the commands that follow a primary have in common.
+pub const EFFECT: Entry = Entry {
+    name: "",
+    syntax: "key kind record",
+    summary: "Follows a decision of the primary; refused with INTERNAL_ONLY from anybody else",
+    reply: "OK",
+    refuses: "`INTERNAL_ONLY`",
+    event: NOTHING,
+    complexity: "O(record)",
+};
+
+/// The reference of one command.
+pub fn entry(name: &str) -> Option<Entry> {
+    if name.ends_with(".APPLY") {
+        return Some(EFFECT);
+    }
+    FAMILIES.iter().flat_map(|f| f.commands).find(|e| e.name == name).copied()
+}
+
+const HEAD: &str = "# Command reference
+
+Made from the code; `COMMAND DOCS` says the same.
+
+* A **key** of a room is `<prefix>:{<room>}:<stream>`: `stoa:{lobby}:log`, `stoa:{lobby}:presence`,
+  `stoa:{lobby}:doc:main`. The braces keep a room in one slot of a cluster. Rooms live in database 0.
+* The **channel** of a room is the key up to its closing brace, with sharded pub/sub: `SSUBSCRIBE stoa:{lobby}`.
+  An event is a short binary header and then the JSON frame that [the protocol](protocol.md) describes.
+* A **map** is a RESP3 map; in RESP2 it is a flat array, field and value in turn. Booleans are 1 and 0.
+* A **refusal** is an error whose first word is its code; nothing has changed. Codes of all commands:
+  `INVALID_ARGUMENT` (an argument is not of its form), `INVALID_KEY` (the key names no room), `WRONGTYPE`.
+* An **epoch** names the history that revisions count in, `7.9f3a12c0`. A **position** is epoch and revision,
+  `7.9f3a12c0:1042`.
+* `MSG.APPLY`, `DOC.APPLY` and `PRESENCE.APPLY` carry decisions to replicas and into the AOF. They are refused with
+  `INTERNAL_ONLY` from anybody else.
+* On Redis 7.0 and Valkey 8 a user needs each command by name in its ACL (`+msg.post`); keys are checked as usual.
+";
+
+/// `docs/commands.md`.
+pub fn markdown() -> String {
+    let mut out = HEAD.to_owned();
+    for family in FAMILIES {
+        out.push_str(&format!("\n## `{}`\n\n{}\n", family.prefix, family.about));
+        for entry in family.commands {
+            out.push_str(&format!("\n### `{} {}`\n\n{}.\n\n", entry.name, entry.syntax, entry.summary));
+            out.push_str(&format!("* Answers: {}\n", entry.reply));
+            for (what, text) in [("Refuses", entry.refuses), ("Event", entry.event)] {
+                if !text.is_empty() {
+                    out.push_str(&format!("* {what}: {text}\n"));
+                }
+            }
+            out.push_str(&format!("* Cost: {}\n", entry.complexity));
+        }
+    }
+    out
+}

@@ -1,0 +1,87 @@
+//! Arguments: bytes become types here, once, and what is left over is refused.
+
+use crate::reply::Trouble;
+use stoa_core::epoch::Epoch;
+use stoa_core::refusal::Refusal;
+
+/// A cursor over the arguments after the command's name.
+pub(crate) struct Args<'a> {
+    items: &'a [&'a [u8]],
+}
+
+impl<'a> Args<'a> {
+    pub(crate) fn new(items: &'a [&'a [u8]]) -> Self {
+        Args { items }
+    }
+
+    /// The next argument as it is.
+    pub(crate) fn bytes(&mut self, what: &str) -> Result<&'a [u8], Trouble> {
+        let (first, rest) = self.items.split_first().ok_or_else(|| Refusal::argument(format!("{what} is missing")))?;
+        self.items = rest;
+        Ok(first)
+    }
+
+    /// The next argument as UTF-8.
+    pub(crate) fn text(&mut self, what: &str) -> Result<&'a str, Trouble> {
+        let bytes = self.bytes(what)?;
+        std::str::from_utf8(bytes).map_err(|_| Refusal::argument(format!("{what} is not UTF-8")).into())
+    }
+
+    /// The next argument as an unsigned integer: digits alone, no sign.
+    pub(crate) fn integer(&mut self, what: &str) -> Result<u64, Trouble> {
+        let bytes = self.bytes(what)?;
+        parse_integer(bytes).ok_or_else(|| Refusal::argument(format!("{what} has to be an integer from 0 on")).into())
+    }
+
+    /// The next argument as an epoch, `7.9f3a12c0`.
+    pub(crate) fn epoch(&mut self) -> Result<Epoch, Trouble> {
+        let text = self.text("epoch")?;
+        text.parse().map_err(|()| Refusal::argument("an epoch looks like 7.9f3a12c0").into())
+    }
+
+    /// The next keyword in upper case, or `None` at the end.
+    pub(crate) fn keyword(&mut self) -> Option<String> {
+        let (first, rest) = self.items.split_first()?;
+        self.items = rest;
+        Some(String::from_utf8_lossy(first).to_ascii_uppercase())
+    }
+
+    /// Whether another argument is there that is no keyword among `keywords`.
+    pub(crate) fn has_value(&self, keywords: &[&str]) -> bool {
+        let is_keyword = |item: &[u8]| keywords.iter().any(|k| item.eq_ignore_ascii_case(k.as_bytes()));
+        self.items.first().is_some_and(|item| !is_keyword(item))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Refuses what is left over.
+    pub(crate) fn end(&self) -> Result<(), Trouble> {
+        match self.items.first() {
+            None => Ok(()),
+            Some(extra) => Err(unknown(&String::from_utf8_lossy(extra))),
+        }
+    }
+}
+
+/// The refusal of a word that is no option of the command.
+pub(crate) fn unknown(word: &str) -> Trouble {
+    let shown: String = word.chars().take(40).flat_map(char::escape_default).collect();
+    Refusal::argument(format!("`{shown}` is not an option of this command")).into()
+}
+
+/// Sets an option, once.
+pub(crate) fn once<T>(option: &mut Option<T>, what: &str, value: T) -> Result<(), Trouble> {
+    if option.replace(value).is_some() {
+        return Err(Refusal::argument(format!("{what} is given twice")).into());
+    }
+    Ok(())
+}
+
+fn parse_integer(bytes: &[u8]) -> Option<u64> {
+    if bytes.is_empty() || !bytes.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}

@@ -1,0 +1,55 @@
+//! The commands, a file for each family. Each reads the same: parse, open, decide, replicate, announce, reply.
+
+pub(crate) mod doc;
+pub(crate) mod msg;
+pub(crate) mod presence;
+pub(crate) mod rate;
+pub(crate) mod room;
+
+use crate::args::Args;
+use crate::ffi::Ctx;
+use crate::reply::{Reply, Trouble};
+use stoa_core::changes::Changes;
+use stoa_core::epoch::{Epoch, Position};
+use stoa_core::names::RoomKey;
+use stoa_core::refusal::Refusal;
+
+/// Takes the key of a room's stream from the arguments.
+fn stream_key<'a>(ctx: &Ctx<'_>, args: &mut Args<'a>) -> Result<RoomKey<'a>, Trouble> {
+    check_database(ctx)?;
+    Ok(RoomKey::parse(args.bytes("key")?)?)
+}
+
+/// A channel says nothing of the database, so rooms live in one.
+fn check_database(ctx: &Ctx<'_>) -> Result<(), Trouble> {
+    match ctx.database() {
+        0 => Ok(()),
+        n => Err(Refusal::argument(format!("rooms live in database 0, this connection selected {n}")).into()),
+    }
+}
+
+/// Exactly what came after a position, or why that is impossible: {outcome, epoch, rev, through, events}.
+fn changes_reply(changes: Changes, head: Position) -> Reply {
+    let (outcome, rev, through, events) = match changes {
+        Changes::Page { events, through } => ("changes", head.rev, through, events),
+        Changes::RolledBack { end } => ("rollback", head.rev, end, Vec::new()),
+        Changes::Unknown => ("reset", head.rev, 0, Vec::new()),
+        Changes::Trimmed => ("trimmed", head.rev, 0, Vec::new()),
+    };
+    Reply::Map(vec![
+        ("outcome", outcome.into()),
+        ("epoch", head.epoch.to_string().into()),
+        ("rev", rev.into()),
+        ("through", through.into()),
+        ("events", events_reply(events)),
+    ])
+}
+
+/// Revision and frame in turn.
+fn events_reply(events: Vec<(u64, String)>) -> Reply {
+    Reply::List(events.into_iter().flat_map(|(rev, frame)| [Reply::from(rev), Reply::Text(frame)]).collect())
+}
+
+fn epoch_reply(epoch: Epoch) -> Reply {
+    epoch.to_string().into()
+}

@@ -1,0 +1,193 @@
+//! `ROOM.`: the room as a whole.
+
+use super::{check_database, doc, epoch_reply, events_reply, msg};
+use crate::args::{Args, once, unknown};
+use crate::effects;
+use crate::ffi::{Ctx, Key, Mode};
+use crate::reply::{Outcome, Reply, Trouble};
+use crate::settings::bounds;
+use stoa_core::bounds::Bounds;
+use stoa_core::changes::Changes;
+use stoa_core::document::Document;
+use stoa_core::epoch::Position;
+use stoa_core::event::{Header, To};
+use stoa_core::identity::check_id;
+use stoa_core::json;
+use stoa_core::log::{Log, Range};
+use stoa_core::names::{RoomKey, check_name};
+use stoa_core::presence::Presence;
+use stoa_core::refusal::Refusal;
+
+/// Most keys of one ROOM.OPEN.
+const KEYS_MAX: usize = 32;
+/// Events that bring one stream up to date; who missed more takes the snapshot. A page of bytes bounds it too.
+const RESUMED_EVENTS_MAX: usize = 2_000;
+
+/// ROOM.EMIT key event json [TO USER|CONN id] [FROM conn] [BY user]
+pub(crate) fn emit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    check_database(ctx)?;
+    let key = RoomKey::parse_room(args.bytes("key")?)?;
+    let name = args.text("event")?;
+    check_name("event", name).map_err(|r| Refusal::argument(r.message))?;
+    let bounds = bounds();
+    let data = json::checked("the data", args.bytes("json")?, bounds.message_bytes_max)?;
+    let (mut to, mut from, mut by) = (None, None, None);
+    while let Some(word) = args.keyword() {
+        match word.as_str() {
+            "TO" => once(&mut to, "TO", addressee(&mut args)?)?,
+            "FROM" => once(&mut from, "FROM", args.text("conn")?)?,
+            "BY" => once(&mut by, "BY", args.text("user")?)?,
+            _ => return Err(unknown(&word)),
+        }
+    }
+    let mut header = Header::ephemeral("", "");
+    header.to = to.unwrap_or(To::Room);
+    let mut frame = format!(
+        "{{\"event\":\"room.emitted\",\"room\":{},\"name\":{},\"data\":{data}",
+        json::quoted(key.room),
+        json::quoted(name)
+    );
+    if let Some(user) = by {
+        check_id("user", user, false)?;
+        frame.push_str(",\"user\":");
+        json::push_quoted(&mut frame, user);
+    }
+    if let Some(connection) = from {
+        check_id("conn", connection, false)?;
+        frame.push_str(",\"connection\":");
+        json::push_quoted(&mut frame, connection);
+        header.origin = connection.to_owned();
+        header.skip_origin = true;
+    }
+    frame.push('}');
+    Ok(Reply::Integer(effects::announce(ctx, key.channel, &header, &frame)))
+}
+
+fn addressee(args: &mut Args<'_>) -> Result<To, Trouble> {
+    let kind = args.keyword().unwrap_or_default();
+    let id = args.text("id")?;
+    check_id("id", id, false)?;
+    match kind.as_str() {
+        "USER" => Ok(To::User(id.to_owned())),
+        "CONN" => Ok(To::Connection(id.to_owned())),
+        _ => Err(Refusal::argument("TO is followed by USER or CONN and an id").into()),
+    }
+}
+
+/// ROOM.OPEN key position [key position …]
+pub(crate) fn open(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    check_database(ctx)?;
+    let mut wanted: Vec<(RoomKey<'_>, Option<Position>)> = Vec::new();
+    while !args.is_empty() {
+        let key = RoomKey::parse(args.bytes("key")?)?;
+        let position = match args.text("position")? {
+            "-" => None,
+            text => {
+                Some(text.parse().map_err(|()| Refusal::argument("a position looks like 7.9f3a12c0:1042, none is -"))?)
+            }
+        };
+        if wanted.first().is_some_and(|(first, _)| first.channel != key.channel) {
+            return Err(Refusal::argument("all keys have to be of one room").into());
+        }
+        wanted.push((key, position));
+    }
+    if wanted.len() > KEYS_MAX {
+        return Err(Refusal::argument(format!("at most {KEYS_MAX} keys are opened together")).into());
+    }
+    let mut bounds = bounds();
+    bounds.page_entries_max = RESUMED_EVENTS_MAX;
+    let streams: Result<Vec<Reply>, Trouble> =
+        wanted.iter().map(|(key, position)| open_stream(ctx, key, *position, &bounds)).collect();
+    Ok(Reply::List(streams?))
+}
+
+/// The part of one stream: what its holder missed, or all of it and why.
+fn open_stream(ctx: &Ctx<'_>, key: &RoomKey<'_>, held: Option<Position>, bounds: &Bounds) -> Result<Reply, Trouble> {
+    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let mut fields = vec![("stream", key.stream.into())];
+    if let Ok(Some(log)) = open.value::<Log>() {
+        return Ok(log_part(fields, log, key, held, bounds));
+    }
+    if let Ok(Some(presence)) = open.value::<Presence>() {
+        return Ok(presence_part(fields, presence, key, held, bounds));
+    }
+    if let Ok(Some(document)) = open.value::<Document>() {
+        return Ok(document_part(fields, document, key, held, bounds));
+    }
+    if !open.is_empty() {
+        return Err(Trouble::WrongType);
+    }
+    match key.stream {
+        "log" => Ok(log_part(fields, &Log::default(), key, held, bounds)),
+        "presence" => Ok(presence_part(fields, &Presence::default(), key, held, bounds)),
+        _ => {
+            fields.extend([("kind", "missing".into()), ("outcome", "missing".into())]);
+            Ok(Reply::Map(fields))
+        }
+    }
+}
+
+type Fields = Vec<(&'static str, Reply)>;
+
+/// Adds the changes if they reach the head within a page. Otherwise says why not, and answers that a snapshot
+/// has to follow.
+fn add_outcome(fields: &mut Fields, kind: &'static str, head: Position, changes: Option<Changes>) -> bool {
+    fields.extend([("kind", kind.into()), ("epoch", epoch_reply(head.epoch)), ("rev", head.rev.into())]);
+    let because = match changes {
+        Some(Changes::Page { events, through }) if through == head.rev => {
+            fields.extend([("outcome", "changes".into()), ("events", events_reply(events))]);
+            return false;
+        }
+        Some(Changes::Page { .. }) => "far",
+        Some(Changes::Trimmed) => "trimmed",
+        Some(Changes::Unknown) => "reset",
+        Some(Changes::RolledBack { end }) => {
+            fields.push(("history_end", end.into()));
+            "rollback"
+        }
+        None => "first",
+    };
+    fields.extend([("outcome", "snapshot".into()), ("because", because.into())]);
+    true
+}
+
+fn log_part(mut fields: Fields, log: &Log, key: &RoomKey<'_>, held: Option<Position>, bounds: &Bounds) -> Reply {
+    let names = (key.room, key.stream);
+    let changes = held.map(|at| log.since(at.rev, Some(at.epoch), usize::MAX, names, bounds));
+    if add_outcome(&mut fields, "log", log.position(), changes) {
+        let (messages, more) = log.range(Range::Before(u64::MAX), msg::RANGE_COUNT, bounds);
+        fields.extend([("messages", messages.into()), ("more", more.into())]);
+    }
+    Reply::Map(fields)
+}
+
+fn presence_part(
+    mut fields: Fields,
+    presence: &Presence,
+    key: &RoomKey<'_>,
+    held: Option<Position>,
+    bounds: &Bounds,
+) -> Reply {
+    let changes = held.map(|at| presence.since(at, (key.room, key.stream), bounds));
+    let now = presence.snapshot(bounds);
+    if add_outcome(&mut fields, "presence", now.position, changes) {
+        fields.extend([("count", now.count.into()), ("members", now.members.into())]);
+    }
+    fields.push(("typing", now.typing.into()));
+    Reply::Map(fields)
+}
+
+fn document_part(
+    mut fields: Fields,
+    document: &Document,
+    key: &RoomKey<'_>,
+    held: Option<Position>,
+    bounds: &Bounds,
+) -> Reply {
+    let changes =
+        held.map(|at| document.changes(key.room, key.stream, (at.rev, Some(at.epoch)), None, usize::MAX, bounds));
+    if add_outcome(&mut fields, "doc", doc::position(document), changes) {
+        fields.extend([("type", document.kind().as_str().into()), ("content", document.content().into())]);
+    }
+    Reply::Map(fields)
+}

@@ -1,0 +1,281 @@
+//! Time in the module: what has to happen later, and the one timer that makes it happen.
+//!
+//! Entries name keys, never values, and are checked again when they are due: the key may be gone, renamed or
+//! changed by then. One timer is armed for the earliest entry. It works in bounded steps and only on a primary;
+//! a replica keeps its entries, so that it can go on after a promotion.
+
+use crate::effects;
+use crate::ffi::{self, Ctx, Key, Mode, RedisModuleCtx, guarded};
+use crate::settings;
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::ffi::c_void;
+use stoa_core::epoch::{Position, Writer};
+use stoa_core::event::Header;
+use stoa_core::names::RoomKey;
+use stoa_core::presence::Presence;
+
+/// Entries handled before other commands get their turn.
+const STEPS_PER_TICK_MAX: usize = 64;
+/// How long the timer stays away then, in milliseconds.
+const YIELD_MS: u64 = 1;
+/// How long to wait while a failover forbids writes, in milliseconds.
+const PAUSED_MS: u64 = 20;
+/// How long after a room's durable event its heads are announced, in milliseconds. A lost last event is noticed
+/// within a second.
+const PROBE_MS: u64 = 500;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    /// A presence list has something to end; the name is its key.
+    Presence,
+    /// A presence list may have news to tell; the name is its key.
+    News,
+    /// A room's heads are to be told; the name is its channel.
+    Heads,
+    /// A stream is gone; the name is its key.
+    Gone,
+}
+
+#[derive(Default)]
+struct State {
+    heap: BinaryHeap<Reverse<(u64, What, Box<[u8]>)>>,
+    /// The earliest entry of each presence key, so that a later deadline adds no entry.
+    presence_due: HashMap<Box<[u8]>, u64>,
+    /// Presence keys that were announced a moment ago.
+    told: HashMap<Box<[u8]>, ()>,
+    /// The newest durable event per stream of rooms that were active a moment ago.
+    heads: HashMap<Box<str>, BTreeMap<Box<str>, Position>>,
+    armed: Option<(u64, u64)>,
+    /// Until then nobody's lease or grace ends: fronts need time to find a restarted or promoted server.
+    takeover_ends_ms: u64,
+    replication_id: u64,
+}
+
+thread_local! {
+    /// Redis calls a module on one thread; values that are freed on another never come here.
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+fn with<T>(work: impl FnOnce(&mut State) -> T) -> T {
+    STATE.with_borrow_mut(work)
+}
+
+/// Who writes now: this server's replication id, and chance for an epoch that may open.
+pub(crate) fn writer(ctx: &Ctx<'_>) -> Writer {
+    let known = with(|s| s.replication_id);
+    let replication_id = if known > 0 { known } else { ctx.replication_id() };
+    with(|s| s.replication_id = replication_id);
+    Writer { replication_id, chance: chance() }
+}
+
+/// 32 bits that another server, or this one a moment later, does not draw again.
+fn chance() -> u32 {
+    use std::hash::{BuildHasher, RandomState};
+    thread_local! {
+        // Seeded by the operating system, once.
+        static SEED: RandomState = RandomState::new();
+    }
+    SEED.with(|seed| seed.hash_one(ffi::now_ns())) as u32
+}
+
+/// This server became a primary, a replica, or finished loading.
+pub(crate) fn takeover(ctx: &Ctx<'_>, replication_id: Option<u64>) {
+    with(|s| {
+        s.replication_id = replication_id.unwrap_or(0);
+        s.takeover_ends_ms = ffi::now_ms() + settings::takeover_grace_ms();
+    });
+    arm(ctx);
+}
+
+/// A presence list changed: its earliest deadline may be another one.
+pub(crate) fn presence_changed(ctx: &Ctx<'_>, key: &[u8], presence: &Presence) {
+    schedule_presence(key, presence);
+    arm(ctx);
+}
+
+/// A presence list came from an RDB, a copy or a migration.
+pub(crate) fn presence_loaded(presence: &Presence, key: &[u8]) {
+    schedule_presence(key, presence);
+}
+
+fn schedule_presence(key: &[u8], presence: &Presence) {
+    let Some(due_ms) = presence.next_deadline() else { return };
+    with(|s| {
+        if s.presence_due.get(key).is_some_and(|known| *known <= due_ms) {
+            return;
+        }
+        s.presence_due.insert(key.into(), due_ms);
+        s.heap.push(Reverse((due_ms, What::Presence, key.into())));
+    });
+}
+
+/// Tells a room about news of its presence: at once if it was quiet for a tick, else at the end of the tick.
+pub(crate) fn tell_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence) {
+    if with(|s| s.told.contains_key(key.key.as_bytes())) {
+        return;
+    }
+    if effects::announce_presence(ctx, key, presence) {
+        let name: Box<[u8]> = key.key.as_bytes().into();
+        with(|s| {
+            s.told.insert(name.clone(), ());
+            s.heap.push(Reverse((ffi::now_ms() + settings::presence_tick_ms(), What::News, name)));
+        });
+        arm(ctx);
+    }
+}
+
+/// Remembers a durable event for the probe that follows.
+pub(crate) fn remember_head(ctx: &Ctx<'_>, channel: &str, stream: &str, position: Position) {
+    let is_first = with(|s| {
+        if let Some(streams) = s.heads.get_mut(channel) {
+            streams.insert(stream.into(), position);
+            return false;
+        }
+        s.heads.insert(channel.into(), BTreeMap::from([(stream.into(), position)]));
+        s.heap.push(Reverse((ffi::now_ms() + PROBE_MS, What::Heads, channel.as_bytes().into())));
+        true
+    });
+    if is_first {
+        arm(ctx);
+    }
+}
+
+/// A value was deleted, evicted, expired or overwritten: people who hold it have to hear that.
+pub(crate) fn value_removed(key: &[u8]) {
+    let Some(ctx) = ffi::detached().filter(Ctx::is_primary) else { return };
+    with(|s| s.heap.push(Reverse((0, What::Gone, key.into()))));
+    arm(&ctx);
+}
+
+/// A key came to a new name.
+pub(crate) fn key_arrived(ctx: &Ctx<'_>, name: &[u8]) {
+    let key = Key::open(ctx, name, Mode::Read);
+    if let Ok(Some(presence)) = key.value::<Presence>() {
+        schedule_presence(name, presence);
+    }
+    drop(key);
+    arm(ctx);
+}
+
+/// Arms the timer for the earliest entry, on a primary.
+pub(crate) fn arm(ctx: &Ctx<'_>) {
+    let Some(due_ms) = with(|s| s.heap.peek().map(|Reverse((due_ms, _, _))| *due_ms)) else { return };
+    if ctx.is_primary() {
+        arm_at(ctx, due_ms);
+    }
+}
+
+fn arm_at(ctx: &Ctx<'_>, due_ms: u64) {
+    if let Some((armed_ms, id)) = with(|s| s.armed) {
+        if armed_ms <= due_ms {
+            return;
+        }
+        ctx.stop_timer(id);
+    }
+    let id = ctx.start_timer(due_ms.saturating_sub(ffi::now_ms()), fire);
+    with(|s| s.armed = Some((due_ms, id)));
+}
+
+#[allow(unsafe_code)]
+unsafe extern "C" fn fire(ctx: *mut RedisModuleCtx, _: *mut c_void) {
+    let ctx = Ctx::new(ctx);
+    // A fired timer must not be stopped any more.
+    with(|s| s.armed = None);
+    guarded(|| tick(&ctx));
+}
+
+fn tick(ctx: &Ctx<'_>) {
+    if !ctx.is_primary() {
+        return;
+    }
+    if ctx.writes_are_paused() {
+        return arm_at(ctx, ffi::now_ms() + PAUSED_MS);
+    }
+    ctx.select_rooms();
+    let now_ms = ffi::now_ms();
+    for _ in 0..STEPS_PER_TICK_MAX {
+        let next = with(|s| match s.heap.peek() {
+            Some(Reverse((due_ms, _, _))) if *due_ms <= now_ms => s.heap.pop(),
+            _ => None,
+        });
+        let Some(Reverse((due_ms, what, name))) = next else { return arm(ctx) };
+        match what {
+            What::Presence => end_presence(ctx, due_ms, &name),
+            What::News => tell_again(ctx, &name),
+            What::Heads => tell_heads(ctx, &name),
+            What::Gone => tell_gone(ctx, &name),
+        }
+    }
+    if with(|s| s.heap.peek().is_some()) {
+        let due_ms = with(|s| s.heap.peek().map_or(0, |Reverse((due_ms, _, _))| *due_ms));
+        arm_at(ctx, due_ms.max(now_ms + YIELD_MS));
+    }
+}
+
+/// One bounded step of what is due in a list; the list is scheduled again for the rest.
+fn end_presence(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
+    let is_newest = with(|s| s.presence_due.get(name).is_some_and(|known| *known == due_ms));
+    if !is_newest {
+        return;
+    }
+    with(|s| s.presence_due.remove(name));
+    let Ok(room) = RoomKey::parse(name) else { return };
+    let now_ms = ffi::now_ms();
+    let waits_until = with(|s| s.takeover_ends_ms);
+    let mut key = Key::open(ctx, name, Mode::Read);
+    let is_due = matches!(key.value::<Presence>(), Ok(Some(p)) if p.next_deadline().is_some_and(|at| at <= now_ms));
+    if is_due && now_ms < waits_until {
+        return with(|s| {
+            s.presence_due.insert(name.into(), waits_until);
+            s.heap.push(Reverse((waits_until, What::Presence, name.into())));
+        });
+    }
+    if is_due {
+        drop(key);
+        key = Key::open(ctx, name, Mode::Write);
+        if let Ok(Some(presence)) = key.value_mut::<Presence>() {
+            let records = presence.due(now_ms, writer(ctx), &settings::bounds());
+            for record in &records {
+                effects::replicate::<Presence>(ctx, &room, record);
+            }
+            if !records.is_empty() {
+                effects::notify(ctx, c"presence.ended", &room);
+            }
+            tell_presence(ctx, &room, presence);
+        }
+    }
+    if let Ok(Some(presence)) = key.value::<Presence>() {
+        schedule_presence(name, presence);
+    }
+}
+
+fn tell_again(ctx: &Ctx<'_>, name: &[u8]) {
+    with(|s| s.told.remove(name));
+    let Ok(room) = RoomKey::parse(name) else { return };
+    // Opened for reading: an announcement changes nothing that is stored, and nobody who watches the key.
+    let mut key = Key::open(ctx, name, Mode::Read);
+    if let Ok(Some(presence)) = key.value_mut::<Presence>()
+        && presence.has_news()
+    {
+        tell_presence(ctx, &room, presence);
+    }
+}
+
+fn tell_heads(ctx: &Ctx<'_>, channel: &[u8]) {
+    let Ok(channel) = std::str::from_utf8(channel) else { return };
+    let Some(heads) = with(|s| s.heads.remove(channel)) else { return };
+    effects::announce_heads(ctx, channel, &heads);
+}
+
+fn tell_gone(ctx: &Ctx<'_>, name: &[u8]) {
+    let Ok(room) = RoomKey::parse(name) else { return };
+    with(|s| s.presence_due.remove(name));
+    effects::announce(ctx, room.channel, &Header::reset(room.stream), &effects::reset_frame(&room));
+}
+
+/// What `INFO` tells of this file: (waiting entries, rooms with a probe under way).
+pub(crate) fn figures() -> (usize, usize) {
+    with(|s| (s.heap.len(), s.heads.len()))
+}

@@ -1,0 +1,129 @@
+//! What leaves a command: records to replicas and AOF, events to fronts. Nothing else replicates or publishes.
+
+use crate::deadlines;
+use crate::ffi::{Ctx, Key, Mode};
+use crate::stored::Stored;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use stoa_core::epoch::Position;
+use stoa_core::event::{self, Header, Kind};
+use stoa_core::json;
+use stoa_core::names::RoomKey;
+use stoa_core::presence::Presence;
+
+thread_local! {
+    static ANNOUNCED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Events announced since the module was loaded.
+pub(crate) fn announced() -> u64 {
+    ANNOUNCED.get()
+}
+
+/// Sends a decision to replicas and AOF.
+pub(crate) fn replicate<T: Stored>(ctx: &Ctx<'_>, key: &RoomKey<'_>, record: &[u8]) {
+    ctx.replicate(T::EFFECT, key.key.as_bytes(), c"CHANGE", record);
+}
+
+/// Sends a whole value to replicas and AOF.
+pub(crate) fn replicate_state<T: Stored>(ctx: &Ctx<'_>, key: &RoomKey<'_>, value: &T) {
+    ctx.replicate(T::EFFECT, key.key.as_bytes(), c"STATE", &value.encode());
+}
+
+/// Sends a string with its end to replicas and AOF.
+pub(crate) fn replicate_string(ctx: &Ctx<'_>, key: &[u8], value: &[u8], expires_ms: u64) {
+    ctx.replicate_set(key, value, expires_ms);
+}
+
+/// Tells those who listen to keyspace notifications.
+pub(crate) fn notify(ctx: &Ctx<'_>, event: &CStr, key: &RoomKey<'_>) {
+    ctx.notify(event, key.key.as_bytes());
+}
+
+/// Announces an event; answers how many fronts this server reached.
+pub(crate) fn announce(ctx: &Ctx<'_>, channel: &str, header: &Header, frame: &str) -> i64 {
+    ANNOUNCED.set(ANNOUNCED.get() + 1);
+    let reached = ctx.publish(channel, &event::encode(header, frame));
+    if header.kind == Kind::Durable {
+        deadlines::remember_head(ctx, channel, &header.stream, header.position());
+    }
+    reached
+}
+
+/// Announces what changed in a presence list and who types. Answers whether there was anything.
+pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence) -> bool {
+    let changed = presence.announce(key.room, key.stream, &crate::settings::bounds());
+    if let Some((epoch, from, rev, frame)) = &changed {
+        announce(ctx, key.channel, &Header::durable(key.stream, *epoch, *from, *rev), frame);
+    }
+    let typing = presence.announce_typing(key.room);
+    if let Some(frame) = &typing {
+        announce(ctx, key.channel, &Header::ephemeral(key.stream, "typing"), frame);
+    }
+    changed.is_some() || typing.is_some()
+}
+
+/// Announces how far the streams of a room are, so that a lost last event is noticed.
+pub(crate) fn announce_heads(ctx: &Ctx<'_>, channel: &str, heads: &BTreeMap<Box<str>, Position>) {
+    let list: Vec<String> =
+        heads.iter().map(|(stream, position)| format!("{}:\"{position}\"", json::quoted(stream))).collect();
+    announce(ctx, channel, &Header::heads(), &format!("{{\"heads\":{{{}}}}}", list.join(",")));
+}
+
+/// The frame that says that a stream is gone.
+pub(crate) fn reset_frame(key: &RoomKey<'_>) -> String {
+    format!("{{\"event\":\"room.reset\",\"room\":{},\"stream\":{}}}", json::quoted(key.room), json::quoted(key.stream))
+}
+
+/// Follows what the primary sent: a whole value, or one change by `apply`.
+pub(crate) fn follow<T: Stored>(
+    ctx: &Ctx<'_>,
+    mut args: crate::args::Args<'_>,
+    apply: impl FnOnce(Option<&mut T>, &[u8]) -> Result<Option<T>, stoa_core::codec::Damaged>,
+) -> crate::reply::Outcome {
+    use stoa_core::refusal::{Code, Refusal};
+    if !ctx.is_followed() {
+        return Err(Refusal::new(Code::InternalOnly, "this command belongs to replication, AOF and migration").into());
+    }
+    let name = args.bytes("key")?;
+    let kind = args.bytes("kind")?;
+    let record = args.bytes("record")?;
+    args.end()?;
+    let mut key = Key::open(ctx, name, Mode::Write);
+    let followed = match kind {
+        b"STATE" => T::decode(record).map(Some),
+        _ => apply(key.value_mut::<T>()?, record),
+    };
+    match followed {
+        Ok(Some(value)) => {
+            value.loaded(name);
+            key.put(value);
+        }
+        Ok(None) => {
+            if let Some(value) = key.value::<T>()? {
+                value.loaded(name);
+            }
+        }
+        Err(damaged) => {
+            REFUSED.set(REFUSED.get() + 1);
+            let text = format!(
+                "{:?} {}: {damaged}; this copy has parted from its primary",
+                T::EFFECT,
+                String::from_utf8_lossy(name)
+            );
+            crate::ffi::log(c"warning", &text);
+            return Err(Refusal::argument(damaged.to_string()).into());
+        }
+    }
+    Ok(crate::reply::Reply::Text("OK".into()))
+}
+
+thread_local! {
+    static REFUSED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Records of the primary that did not fit since the module was loaded: anything but 0 is a fault.
+pub(crate) fn refused() -> u64 {
+    REFUSED.get()
+}

@@ -65,7 +65,7 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
   };
 
   const notice = () => {
-    const hidden = document.hidden || byId("side").offsetParent === null;
+    const hidden = document.hidden || byId("chat").offsetParent === null;
     if (!hidden) unread = 0;
     byId("unread").hidden = unread === 0;
     byId("unread").textContent = String(unread);
@@ -75,7 +75,7 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
   messages.on("change", draw);
   messages.on("message", () => {
     if (!atEnd()) newest.hidden = false;
-    if (document.hidden || byId("side").offsetParent === null) unread += 1;
+    if (document.hidden || byId("chat").offsetParent === null) unread += 1;
     notice();
   });
   presence.on("change", () => {

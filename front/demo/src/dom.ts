@@ -20,7 +20,10 @@ export function make<K extends keyof HTMLElementTagNameMap>(tag: K, className = 
 export function hueOf(user: string): number {
   let hash = 2_166_136_261;
   for (let i = 0; i < user.length; i++) hash = Math.imul(hash ^ user.charCodeAt(i), 16_777_619);
-  return (hash >>> 0) % 360;
+  // The last letters shall count as much as the first: ids often differ in them alone.
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return ((hash ^ (hash >>> 16)) >>> 0) % 360;
 }
 
 /** A coloured disc with initials; the name stands beside it, so it is hidden from screen readers. */
@@ -33,7 +36,7 @@ export function avatar(user: string, name: string): HTMLElement {
 
 function initials(name: string): string {
   const words = name.trim().split(/\s+/);
-  const first = (word: string | undefined) => [...(word ?? "")][0] ?? "";
+  const first = (word: string | undefined) => word?.match(/[\p{L}\p{N}]/u)?.[0] ?? [...(word ?? "")][0] ?? "";
   const last = words.length > 1 ? first(words.at(-1)) : "";
   return (first(words[0]) + last).toLocaleUpperCase() || "?";
 }

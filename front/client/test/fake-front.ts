@@ -1,0 +1,492 @@
+/**
+ * A front in a few hundred lines, for tests: it speaks the protocol, keeps everything in memory, records what it got, and
+ * does on cue what real ones do only on bad days. Commonest first:
+ *
+ * - `front.Socket`: the WebSocket to give to `connect`. Frames take `delay()` ms each way (default 0: the next timer tick).
+ * - `front.cut()`: breaks all lines now; what is under way in either direction is lost. `front.cut(user)`: theirs.
+ * - `front.close(code, reason)`: closes all lines as a front does.
+ * - `front.down = true`: nobody can connect.
+ * - `front.refuse(command, error, times)`: answers the next such commands with an error.
+ * - `front.swallow(command, "request" | "reply", times)`: loses the next such commands, or only their answers.
+ * - `front.duplicates`: the probability that an event is delivered twice.
+ * - `front.opsKept`, `front.pageMax`: small values make clients come too late (`trimmed`, `STALE`) or be too far behind.
+ * - `front.rollback(room, doc, rev)`, `front.reset(room, doc, text)`: history is replaced.
+ *
+ * Replies and events overtake each other at random, as the protocol allows; the answers that an event stream begins with
+ * (`connect`, `room.join`, `doc.open`) come before the events that follow them.
+ *
+ * The token is the user's name; `expired` and `invalid` are refused as their names say.
+ */
+import { apply, compose, StoaError, transform, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
+
+type Fields = Record<string, unknown>;
+type Refusal = { code: string; message: string; retry: boolean; retry_after_ms?: number };
+
+interface Doc {
+  epoch: string;
+  rev: number;
+  text: string;
+  /** Event frames by revision. */
+  events: Map<number, Fields & { op: Operation }>;
+  written: Map<string, Fields>;
+  /** Texts by revision, for `rollback` and to check `len`. */
+  texts: Map<number, string>;
+}
+interface RoomState {
+  epoch: string;
+  rev: number;
+  messages: WireMessage[];
+  events: Fields[];
+  written: Map<string, Fields>;
+  docs: Map<string, Doc>;
+  here: Map<Line, JsonObject>;
+  presenceRev: number;
+  typing: Set<string>;
+}
+
+/** One connection, seen from the front. */
+class Line {
+  readonly id: string;
+  user = "";
+  readonly rooms = new Set<string>();
+  readonly opened = new Set<string>();
+  alive = true;
+  private readonly lastOut = { replies: 0, events: 0 };
+  private lastIn = 0;
+
+  constructor(
+    private readonly front: FakeFront,
+    readonly socket: FakeSocket,
+  ) {
+    this.id = `k${++front.lines}`;
+  }
+
+  arrive(text: string): void {
+    this.lastIn = this.front.later(this.lastIn, () => {
+      if (!this.alive) return;
+      for (const line of text.split("\n")) this.front.handle(this, JSON.parse(line) as Fields);
+    });
+  }
+
+  reply(frame: Fields, lane: "replies" | "both"): void {
+    if (lane === "both") this.lastOut.replies = this.lastOut.events = Math.max(this.lastOut.replies, this.lastOut.events);
+    const at = this.front.later(this.lastOut.replies, () => this.deliver(frame));
+    this.lastOut.replies = at;
+    if (lane === "both") this.lastOut.events = at;
+  }
+
+  event(frame: Fields): void {
+    this.lastOut.events = this.front.later(this.lastOut.events, () => this.deliver(frame));
+    if (this.front.random() < this.front.duplicates) this.lastOut.events = this.front.later(this.lastOut.events, () => this.deliver(frame));
+  }
+
+  end(code: number, reason: string): void {
+    if (!this.alive) return;
+    this.alive = false;
+    this.front.gone(this);
+    this.socket.ended(code, reason);
+  }
+
+  private deliver(frame: Fields): void {
+    if (this.alive) this.socket.onmessage?.({ data: JSON.stringify(frame) });
+  }
+}
+
+class FakeSocket {
+  onopen: ((event: unknown) => void) | null = null;
+  onmessage: ((event: { data: unknown }) => void) | null = null;
+  onclose: ((event: { code: number; reason: string }) => void) | null = null;
+  onerror: ((event: unknown) => void) | null = null;
+  private line: Line | undefined;
+
+  constructor(front: FakeFront) {
+    front.dials += 1;
+    front.later(0, () => {
+      if (front.down) return this.ended(1006, "");
+      if (front.silent) return;
+      this.line = front.accept(this as unknown as FakeSocket);
+      this.onopen?.({});
+    });
+  }
+  send(data: string): void {
+    this.line?.arrive(data);
+  }
+  close(): void {
+    this.line?.end(1005, "");
+  }
+  ended(code: number, reason: string): void {
+    this.onclose?.({ code, reason });
+  }
+}
+
+export class FakeFront {
+  /** Every command that arrived, in order. */
+  readonly got: Fields[] = [];
+  /** How many connections were tried. */
+  dials = 0;
+  lines = 0;
+  down = false;
+  /** Sockets never open. */
+  silent = false;
+  duplicates = 0;
+  opsKept = 1_000;
+  pageMax = 100;
+  delay: () => number = () => 0;
+  random: () => number = Math.random;
+  pingIntervalMs = 25_000;
+  readonly Socket: new (url: string) => WebSocketLike;
+
+  private readonly connections = new Set<Line>();
+  private readonly rooms = new Map<string, RoomState>();
+  private readonly refusals: { command: string; error: Refusal; times: number }[] = [];
+  private readonly losses: { command: string; what: "request" | "reply"; times: number }[] = [];
+  private epochs = 0;
+
+  constructor() {
+    const front = this;
+    this.Socket = class extends FakeSocket {
+      constructor(_url: string) {
+        super(front);
+      }
+    } as unknown as new (url: string) => WebSocketLike;
+  }
+
+  // What tests do to it.
+
+  cut(user?: string): void {
+    for (const line of [...this.connections]) if (user === undefined || line.user === user) line.end(1006, "");
+  }
+  close(code: number, reason: string): void {
+    for (const line of [...this.connections]) line.end(code, reason);
+  }
+  refuse(command: string, code: string, more: { retry?: boolean; retryAfterMs?: number; times?: number } = {}): void {
+    const error: Refusal = { code, message: `refused: ${code}`, retry: more.retry ?? false };
+    if (more.retryAfterMs !== undefined) error.retry_after_ms = more.retryAfterMs;
+    this.refusals.push({ command, error, times: more.times ?? 1 });
+  }
+  swallow(command: string, what: "request" | "reply", times = 1): void {
+    this.losses.push({ command, what, times });
+  }
+  text(room: string, doc: string): string {
+    return this.doc(room, doc).text;
+  }
+  doc(room: string, doc: string): Doc {
+    const found = this.room(room).docs.get(doc);
+    if (found === undefined) throw new Error(`no document ${doc}`);
+    return found;
+  }
+  messages(room: string): readonly WireMessage[] {
+    return this.room(room).messages;
+  }
+  of(command: string): Fields[] {
+    return this.got.filter((frame) => frame["do"] === command);
+  }
+
+  /** A service edits the document. */
+  edit(room: string, doc: string, op: Operation, user = "service"): void {
+    this.append(room, doc, this.doc(room, doc), op, { user });
+  }
+  /** A service posts. */
+  post(room: string, text: string, user = "service"): void {
+    this.appendMessage(room, { user, type: "text", body: { text } });
+  }
+  /** A failover that lost what came after `rev`. */
+  rollback(room: string, name: string, rev: number): void {
+    const doc = this.doc(room, name);
+    doc.text = doc.texts.get(rev) as string;
+    for (let lost = rev + 1; lost <= doc.rev; lost++) {
+      doc.events.delete(lost);
+      doc.texts.delete(lost);
+    }
+    for (const [identity, answer] of doc.written) if ((answer["rev"] as number) > rev) doc.written.delete(identity);
+    doc.rev = rev;
+    doc.epoch = this.epoch();
+    this.resync(room, name, { ...this.snapshot(doc, "rollback"), history_end: rev });
+  }
+  /** The document is replaced. */
+  reset(room: string, name: string, text: string): void {
+    this.room(room).docs.set(name, this.newDoc(text));
+    for (const line of this.connections) if (line.rooms.has(room)) line.event({ event: "room.reset", room, stream: `doc:${name}` });
+  }
+  remove(room: string, name: string): void {
+    this.room(room).docs.delete(name);
+    for (const line of this.connections) if (line.rooms.has(room)) line.event({ event: "room.reset", room, stream: `doc:${name}` });
+  }
+  /** The front noticed a loss: everybody gets the text. */
+  resync(room: string, name: string, part: Fields = this.snapshot(this.doc(room, name), "far")): void {
+    for (const line of this.connections)
+      if (line.opened.has(`${room} ${name}`)) line.event({ ...part, event: "room.resync", room, stream: `doc:${name}` });
+  }
+  /** An event that no state stands behind. */
+  push(room: string, frame: Fields): void {
+    for (const line of this.connections) if (line.rooms.has(room)) line.event({ room, ...frame });
+  }
+
+  // What sockets and lines need.
+
+  /** Runs `then` after `delay()`, but not before `after`. Returns when. */
+  later(after: number, then: () => void): number {
+    const at = Math.max(after, Date.now() + this.delay());
+    setTimeout(then, at - Date.now());
+    return at;
+  }
+  accept(socket: FakeSocket): Line {
+    const line = new Line(this, socket);
+    this.connections.add(line);
+    return line;
+  }
+  gone(line: Line): void {
+    this.connections.delete(line);
+    for (const name of line.rooms) this.leave(line, name);
+  }
+
+  handle(line: Line, frame: Fields): void {
+    const { id, do: command } = frame as { id: number; do: string };
+    const loss = this.losses.find((it) => it.command === command && it.times > 0);
+    if (loss !== undefined) loss.times -= 1;
+    if (loss?.what === "request") return;
+    this.got.push(frame);
+    const lane = ["connect", "room.join", "doc.open"].includes(command) ? "both" : "replies";
+    try {
+      const refusal = this.refusals.find((it) => it.command === command && it.times > 0);
+      if (refusal !== undefined) {
+        refusal.times -= 1;
+        throw refusal.error;
+      }
+      const ok = this.answer(line, frame);
+      if (loss === undefined) line.reply({ id, ok }, lane);
+    } catch (error) {
+      if (error instanceof Error && !(error instanceof StoaError)) throw error;
+      const { code, message, retry } = error as Refusal;
+      if (loss === undefined) line.reply({ id, error: error instanceof StoaError ? { code, message, retry } : error }, lane);
+      if (command === "connect") {
+        const end = code === "AUTH_EXPIRED" ? 4502 : code.startsWith("AUTH") ? 4501 : 0;
+        if (end > 0) this.later(Date.now() + 1, () => line.end(end, code));
+      }
+    }
+  }
+
+  private answer(line: Line, frame: Fields): unknown {
+    const room = frame["room"] as string;
+    switch (frame["do"]) {
+      case "connect": {
+        const token = frame["token"] as string;
+        if (token === "expired") throw no("AUTH_EXPIRED");
+        if (token === "invalid") throw no("AUTH_INVALID");
+        line.user = token;
+        const rooms: Fields = {};
+        for (const [name, fields] of Object.entries((frame["resume"] ?? {}) as Record<string, Fields>)) {
+          try {
+            rooms[name] = this.join(line, name, fields);
+          } catch (error) {
+            rooms[name] = { error: error };
+          }
+        }
+        return { connection: line.id, user: token, name: token, ping_interval_ms: this.pingIntervalMs, rooms };
+      }
+      case "ping":
+        return {};
+      case "room.join":
+        return this.join(line, room, frame);
+    }
+    if (!line.rooms.has(room)) throw no("NOT_JOINED");
+    const state = this.room(room);
+    switch (frame["do"]) {
+      case "room.leave":
+        this.leave(line, room);
+        return {};
+      case "room.emit": {
+        const to = frame["to"] as { user?: string; connection?: string } | undefined;
+        const event = { event: "room.emitted", room, name: frame["name"], data: frame["data"], user: line.user, connection: line.id };
+        for (const other of this.connections)
+          if (other.rooms.has(room) && (to === undefined || to.user === other.user || to.connection === other.id)) other.event(event);
+        return {};
+      }
+      case "msg.post": {
+        const identity = `${String(frame["client"])}:${String(frame["seq"])}`;
+        const before = state.written.get(identity);
+        if (before !== undefined) return { ...before, duplicate: true };
+        const message: Fields = { user: line.user, type: frame["type"] ?? "text", body: frame["body"], client: frame["client"], seq: frame["seq"] };
+        if (frame["reply"] !== undefined) message["reply"] = frame["reply"];
+        const { n } = this.appendMessage(room, message);
+        const answer = { n, rev: state.rev, epoch: state.epoch, duplicate: false };
+        state.written.set(identity, answer);
+        return answer;
+      }
+      case "msg.range": {
+        const count = (frame["count"] as number | undefined) ?? 50;
+        const older = state.messages.filter(({ n }) => n < ((frame["before"] as number | undefined) ?? Infinity));
+        return { epoch: state.epoch, rev: state.rev, messages: older.slice(-count), more: older.length > count };
+      }
+      case "presence.set": {
+        const data = { ...state.here.get(line), ...(frame["data"] as JsonObject) };
+        state.here.set(line, data);
+        this.presenceChanged(room, { updated: [this.member(line, data)] });
+        return { rev: state.presenceRev, epoch: state.epoch };
+      }
+      case "presence.typing":
+        if (frame["typing"] === true) state.typing.add(line.user);
+        else state.typing.delete(line.user);
+        this.push(room, { event: "presence.typing", users: [...state.typing] });
+        return {};
+      case "doc.open": {
+        const name = frame["doc"] as string;
+        const create = frame["create"] as { content: string } | undefined;
+        if (!state.docs.has(name) && create !== undefined) {
+          const doc = this.newDoc(create.content);
+          state.docs.set(name, doc);
+          this.push(room, { event: "doc.created", stream: `doc:${name}`, epoch: doc.epoch, from: 0, rev: 0, type: "text" });
+        }
+        return this.open(line, room, name, frame["position"] as string | undefined);
+      }
+      case "doc.close":
+        line.opened.delete(`${room} ${String(frame["doc"])}`);
+        return {};
+      case "doc.submit":
+        return this.submit(line, frame);
+      default:
+        throw no("UNKNOWN_COMMAND");
+    }
+  }
+
+  private join(line: Line, name: string, fields: Fields): Fields {
+    const state = this.room(name);
+    const positions = (fields["positions"] ?? {}) as Record<string, string | null>;
+    line.rooms.add(name);
+    if (fields["presence"] !== undefined && !state.here.has(line)) {
+      const data = fields["presence"] as JsonObject;
+      const known = [...state.here.keys()].some((other) => other.user === line.user);
+      state.here.set(line, data);
+      this.presenceChanged(name, known ? { updated: [this.member(line, data)] } : { joined: [this.member(line, data)] });
+    }
+    const streams: Fields = {
+      log: this.log(state, positions["log"] ?? undefined),
+      presence: {
+        outcome: "snapshot", because: "first", epoch: state.epoch, rev: state.presenceRev, count: this.members(state).length,
+        members: this.members(state), typing: [...state.typing],
+      },
+    };
+    for (const [stream, position] of Object.entries(positions))
+      if (stream.startsWith("doc:")) streams[stream] = this.open(line, name, stream.slice(4), position ?? undefined);
+    return { room: name, streams };
+  }
+
+  private leave(line: Line, name: string): void {
+    line.rooms.delete(name);
+    const state = this.room(name);
+    if (!state.here.delete(line)) return;
+    if (![...state.here.keys()].some((other) => other.user === line.user)) this.presenceChanged(name, { left: [{ user: line.user }] });
+  }
+
+  private log(state: RoomState, position: string | undefined): Fields {
+    const at = { epoch: state.epoch, rev: state.rev };
+    const [epoch, rev] = position?.split(":") ?? [];
+    const missed = state.rev - Number(rev);
+    if (position !== undefined && epoch === state.epoch && missed <= this.pageMax)
+      return { outcome: "changes", ...at, events: missed > 0 ? state.events.slice(-missed) : [] };
+    const messages = state.messages.slice(-50);
+    return { outcome: "snapshot", because: position === undefined ? "first" : "far", ...at, messages, more: state.messages.length > 50 };
+  }
+
+  private open(line: Line, room: string, name: string, position: string | undefined): Fields {
+    const doc = this.room(room).docs.get(name);
+    // One that is missing is followed, too: its creation is announced.
+    line.opened.add(`${room} ${name}`);
+    if (doc === undefined) return { outcome: "missing" };
+    if (position === undefined) return this.snapshot(doc, "first");
+    const [epoch, rev] = position.split(":");
+    if (epoch !== doc.epoch) return this.snapshot(doc, "reset");
+    const missed = doc.rev - Number(rev);
+    if (missed > this.opsKept) return this.snapshot(doc, "trimmed");
+    if (missed > this.pageMax) return this.snapshot(doc, "far");
+    const events = Array.from({ length: missed }, (_, i) => doc.events.get(Number(rev) + 1 + i));
+    return { outcome: "changes", epoch: doc.epoch, rev: doc.rev, events };
+  }
+
+  private snapshot(doc: Doc, because: string): Fields {
+    return { outcome: "snapshot", because, epoch: doc.epoch, rev: doc.rev, type: "text", content: doc.text };
+  }
+
+  private submit(line: Line, frame: Fields): Fields {
+    const { room, doc: name, rev, epoch, op, len, client, seq } = frame as unknown as
+      { room: string; doc: string; rev: number; epoch: string; op: Operation; len: number; client: string; seq: number };
+    const doc = this.room(room).docs.get(name);
+    if (doc === undefined) throw no("NOT_FOUND");
+    const identity = `${client}:${seq}`;
+    const before = doc.written.get(identity);
+    if (before !== undefined) return { ...before, duplicate: true };
+    if (epoch !== doc.epoch) throw no("RESET");
+    if (rev > doc.rev) throw no("AHEAD");
+    if (doc.rev - rev > this.opsKept) throw no("STALE");
+    if (doc.texts.get(rev)?.length !== len) throw no("DESYNC");
+    const concurrent = Array.from({ length: doc.rev - rev }, (_, i) => (doc.events.get(rev + 1 + i) as { op: Operation }).op);
+    // Stepwise or composed: the same, and both are used.
+    const accepted =
+      concurrent.length > 3
+        ? transform(op, concurrent.reduce((first, second) => compose(first, second, "late")), "left")
+        : concurrent.reduce((mine, over) => transform(mine, over, "left"), op);
+    if (accepted.length > 0) this.append(room, name, doc, accepted, { user: line.user, client, seq });
+    const answer = { rev: doc.rev, epoch: doc.epoch, op: accepted, duplicate: false, concurrent };
+    doc.written.set(identity, { ...answer, concurrent: [] });
+    return answer;
+  }
+
+  private append(room: string, name: string, doc: Doc, op: Operation, by: Fields): void {
+    doc.text = apply(doc.text, op);
+    const event = { event: "doc.applied", room, stream: `doc:${name}`, epoch: doc.epoch, from: doc.rev, rev: ++doc.rev, op, at_ms: Date.now(), ...by };
+    doc.events.set(doc.rev, event);
+    doc.texts.set(doc.rev, doc.text);
+    for (const line of this.connections) if (line.opened.has(`${room} ${name}`) && line.rooms.has(room)) line.event(event);
+  }
+
+  private appendMessage(room: string, fields: Fields): { n: number } {
+    const state = this.room(room);
+    const message = { n: state.messages.length + 1, at_ms: Date.now(), ...fields } as unknown as WireMessage;
+    state.messages.push(message);
+    const event = { event: "msg.posted", room, stream: "log", epoch: state.epoch, from: state.rev, rev: ++state.rev, message };
+    state.events.push(event);
+    this.push(room, event);
+    return message;
+  }
+
+  private presenceChanged(room: string, change: Fields): void {
+    const state = this.room(room);
+    const event = {
+      event: "presence.changed", stream: "presence", epoch: state.epoch, from: state.presenceRev, rev: ++state.presenceRev,
+      count: this.members(state).length, joined: [], updated: [], left: [], ...change,
+    };
+    this.push(room, event);
+  }
+
+  private members(state: RoomState): Member[] {
+    const users = new Map<string, Member>();
+    for (const [line, data] of state.here) users.set(line.user, this.member(line, data));
+    return [...users.values()];
+  }
+
+  private member(line: Line, data: JsonObject): Member {
+    return { user: line.user, connections: 1, since_ms: 1_795_000_000_000, data: { name: line.user, ...data } };
+  }
+
+  private room(name: string): RoomState {
+    let state = this.rooms.get(name);
+    if (state === undefined) {
+      state = {
+        epoch: this.epoch(), rev: 0, messages: [], events: [], written: new Map(), docs: new Map(), here: new Map(), presenceRev: 0, typing: new Set(),
+      };
+      this.rooms.set(name, state);
+    }
+    return state;
+  }
+
+  private newDoc(text: string): Doc {
+    return { epoch: this.epoch(), rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]) };
+  }
+
+  private epoch(): string {
+    this.epochs += 1;
+    return `${this.epochs}.${(0x9f3a12c0 + this.epochs).toString(16)}`;
+  }
+}
+
+const no = (code: string, retry = false): Refusal => ({ code, message: code.toLowerCase(), retry });

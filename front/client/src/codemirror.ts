@@ -9,11 +9,11 @@
  */
 import { Annotation, Compartment, EditorState, Transaction, type ChangeSet, type ChangeSpec, type Extension } from "@codemirror/state";
 import { EditorView, ViewPlugin, type PluginValue, type ViewUpdate } from "@codemirror/view";
-import type { Document } from "./document.js";
+import type { ChangeOrigin, Document } from "./document.js";
 import { fromDiff, normalise, type Component, type Operation } from "./ot/index.js";
 
-/** Marks transactions that come from the shared text, so that they are not sent back. */
-export const fromStoa = Annotation.define<true>();
+/** Marks transactions that come from the shared text, with what is known of who made the change. */
+export const fromStoa = Annotation.define<ChangeOrigin>();
 
 /** The operation that does what a CodeMirror change set does. Line ends count one unit on both sides. */
 export function fromChangeSet(changes: ChangeSet): Operation {
@@ -58,7 +58,7 @@ class Binding implements PluginValue {
     private readonly readOnly: Compartment,
   ) {
     this.offs = [
-      document.on("remote", (op) => this.show(toChanges(op))),
+      document.on("remote", (op, origin) => this.show(op, origin)),
       document.on("reset", () => this.align()),
       document.on("state", () => this.lock()),
     ];
@@ -68,7 +68,7 @@ class Binding implements PluginValue {
 
   update(update: ViewUpdate): void {
     for (const transaction of update.transactions) {
-      if (!transaction.docChanged || transaction.annotation(fromStoa) === true) continue;
+      if (!transaction.docChanged || transaction.annotation(fromStoa) !== undefined) continue;
       try {
         this.document.edit(fromChangeSet(transaction.changes));
       } catch {
@@ -90,13 +90,13 @@ class Binding implements PluginValue {
     const { text } = this.document;
     if (text.includes("\r")) throw new Error("CodeMirror rewrites carriage returns: this document cannot be edited with it");
     const op = fromDiff(this.view.state.doc.toString(), text);
-    if (op.length > 0) this.show(toChanges(op));
+    if (op.length > 0) this.show(op, { user: undefined });
     this.lock();
   }
 
-  private show(changes: ChangeSpec[]): void {
+  private show(op: Operation, origin: ChangeOrigin): void {
     if (this.destroyed) return;
-    this.view.dispatch({ changes, annotations: [fromStoa.of(true), Transaction.addToHistory.of(false), Transaction.remote.of(true)] });
+    this.view.dispatch({ changes: toChanges(op), annotations: [fromStoa.of(origin), Transaction.addToHistory.of(false), Transaction.remote.of(true)] });
   }
 
   private lock(): void {

@@ -27,7 +27,7 @@ export function startEditor(stoa: Stoa, room: Room, names: Names): void {
       EditorView.contentAttributes.of({ "aria-label": "Shared document", spellcheck: "true", autocapitalize: "sentences" }),
       placeholder("Write something…"),
       stoaDocument(shared),
-      sharedCursors(stoa, room, names),
+      sharedCursors(stoa, room, shared, names),
     ],
   });
 

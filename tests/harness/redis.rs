@@ -291,9 +291,13 @@ impl Redis {
 impl Drop for Redis {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // What it says at every start, of itself and of the machine's memory, helps nobody.
             let log = self.log();
-            let from = log.char_indices().rev().nth(6_000).map_or(0, |(at, _)| at);
-            eprintln!("--- log of the Redis on port {} ---\n{}--- end of log ---", self.port, &log[from..]);
+            let lines: Vec<&str> = log.lines().filter(|line| !line.contains("vm.overcommit")).collect();
+            let last = lines.len().saturating_sub(40);
+            eprintln!("--- log of the Redis on port {} ---", self.port);
+            lines[last..].iter().for_each(|line| eprintln!("{line}"));
+            eprintln!("--- end of log ---");
         }
         if let Some(mut process) = self.process.take() {
             let _ = process.kill();

@@ -320,9 +320,8 @@ export class Document {
     const difference = fromDiff(this.base, content);
     const inflight = this.inflight;
     if (inflight === undefined || isNoop(transform(inflight.op, difference, "left"))) {
-      this.inflight = undefined;
       this.rebase(position, content, difference);
-      return this.flush();
+      return this.resend();
     }
     // The operation in flight may be part of the snapshot. Only the front knows: the same identity is answered as before
     // if it was accepted, and accepted on top of the snapshot if not. Until then the text stays as it is.

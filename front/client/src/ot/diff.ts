@@ -2,7 +2,7 @@
  * The edit between two texts. A client that was away too long takes the server's text as one accepted edit, computed
  * here, and keeps its own pending edits on top of it: so nothing of its user's work is thrown away.
  */
-import { push, trim, type Component, type Operation } from "./operation.js";
+import { isLowSurrogate, push, trim, type Component, type Operation } from "./operation.js";
 import { widen } from "./surrogates.js";
 
 /** Beyond this many differing tokens a stretch is replaced as a whole: the search takes the square of it. */
@@ -10,7 +10,7 @@ const DISTANCE_MAX = 500;
 
 /**
  * An operation that turns `before` into `after`, without cutting a character in two: what the texts share at both ends
- * and in lines stays, changed lines are compared unit by unit. The result is small, not always minimal.
+ * and in lines stays, changed lines are compared character by character. The result is small, not always minimal.
  */
 export function fromDiff(before: string, after: string): Operation {
   const out: Component[] = [];
@@ -22,9 +22,11 @@ export function fromDiff(before: string, after: string): Operation {
     let added = "";
     const flush = () => {
       diffInto(out, removed, added, (a, b) => {
-        const units = myers(a.split(""), b.split(""));
-        if (units === undefined) return replaceInto(out, a, b);
-        for (const { kind, token } of units) push(out, kind === "insert" ? token : kind === "keep" ? 1 : -1);
+        // By whole characters: one that merely shares half of its pair with another one has to stay what it is, or
+        // somebody's pending deletion of it would find nothing to delete.
+        const characters = myers([...a], [...b]);
+        if (characters === undefined) return replaceInto(out, a, b);
+        for (const { kind, token } of characters) push(out, kind === "insert" ? token : kind === "keep" ? token.length : -token.length);
       });
       removed = added = "";
     };
@@ -68,8 +70,10 @@ function diffInto(out: Component[], before: string, after: string, inner: (befor
   const room = Math.min(before.length, after.length);
   let prefix = 0;
   while (prefix < room && before[prefix] === after[prefix]) prefix += 1;
+  if (isLowSurrogate(before, prefix) || isLowSurrogate(after, prefix)) prefix -= 1;
   let suffix = 0;
   while (suffix < room - prefix && endsAlike(before, after, suffix)) suffix += 1;
+  if (isLowSurrogate(before, before.length - suffix) || isLowSurrogate(after, after.length - suffix)) suffix -= 1;
   push(out, prefix);
   const left = before.slice(prefix, before.length - suffix);
   const right = after.slice(prefix, after.length - suffix);

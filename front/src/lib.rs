@@ -1,1 +1,30 @@
-//! The front.
+//! The front of Stoa: WebSocket outside, one module command inside.
+//!
+//! A front decides nothing and keeps nothing that it could not lose. A client's frame becomes one command of the
+//! module; an event of the module becomes the same bytes to every member of the room.
+//!
+//! Read in this order: [`serve`] starts and stops a front; [`frame`] is the whole protocol; [`session`] is one
+//! connection; [`module_api`] is the only file that names commands; [`relay`] is the way back, with the rules of
+//! delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive.
+
+pub mod serve;
+pub mod settings;
+
+pub mod close;
+pub mod frame;
+pub mod names;
+
+pub mod auth;
+pub mod conn;
+pub mod session;
+
+pub mod module_api;
+pub mod redis;
+pub mod relay;
+
+mod chance;
+mod http;
+pub mod telemetry;
+
+pub use serve::Front;
+pub use settings::Settings;

@@ -1,1 +1,37 @@
-fn main() {}
+//! The front as a process: settings in, signals out. `stoa-front schema` prints the JSON Schema of the frames.
+
+use clap::Parser;
+use std::process::ExitCode;
+use stoa_front::{Front, Settings, frame, telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("schema") {
+        println!("{:#}", frame::schema());
+        return ExitCode::SUCCESS;
+    }
+    match run(Settings::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stoa-front: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(settings: Settings) -> Result<(), String> {
+    let _telemetry = telemetry::start(&settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| e.to_string())?;
+        let front = Front::start(settings).await?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        front.shutdown().await;
+        Ok(())
+    })
+}

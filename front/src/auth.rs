@@ -1,0 +1,272 @@
+//! Who somebody is and what they may do: tokens in, rights out.
+//!
+//! The library that verifies tokens accepts more than is safe (unknown `crit`, any `typ`, empty `sub`, no end in
+//! sight); every such case is refused here, by name.
+
+use crate::chance;
+use crate::frame::{Code, FrameError};
+use crate::names::Room;
+use crate::settings::{Secret, Settings};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Largest token, in bytes: hundreds of room patterns fit, and verifying it stays cheap.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// How far the clocks of issuer and front may differ for `nbf` and `iat`, in seconds. `exp` is exact, because
+/// connections end at it.
+const LEEWAY_S: u64 = 5;
+/// Longest display name that is passed on, in bytes: it has to fit into presence data with room to spare.
+pub const DISPLAY_NAME_BYTES_MAX: usize = 128;
+/// How long a guest token lasts, in seconds: a day at a fair.
+const GUEST_LIFETIME_S: u64 = 12 * 3600;
+
+/// What a token says, once it is believed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Identity {
+    /// The user.
+    pub user: String,
+    /// The display name.
+    pub name: Option<String>,
+    /// When the token ends, in seconds of Unix time.
+    pub expires_s: f64,
+    rights: Rights,
+}
+
+/// Which rooms a token opens.
+#[derive(Debug, Clone, PartialEq)]
+enum Rights {
+    Everything,
+    Patterns(Vec<(String, bool)>),
+}
+
+/// What somebody wants to do in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Join, read and be listed as here.
+    Read,
+    /// Change what others see.
+    Write,
+}
+
+impl Identity {
+    /// The personal room of this user.
+    pub fn personal_room(&self) -> Room {
+        Room::personal(&self.user)
+    }
+
+    /// Refuses what the token does not allow. The answer is the same whether the room exists or not.
+    pub fn check(&self, room: &Room, verb: Verb) -> Result<(), FrameError> {
+        if self.allows(room, verb) {
+            return Ok(());
+        }
+        let what = if verb == Verb::Read { "reading" } else { "writing" };
+        Err(FrameError::new(Code::PermissionDenied, format!("the token does not allow {what} in this room")))
+    }
+
+    fn allows(&self, room: &Room, verb: Verb) -> bool {
+        if room.is_personal() {
+            return *room == self.personal_room();
+        }
+        match &self.rights {
+            Rights::Everything => true,
+            Rights::Patterns(patterns) => patterns.iter().any(|(pattern, writes)| {
+                let matches = match pattern.strip_suffix('*') {
+                    Some(start) => room.as_str().starts_with(start),
+                    None => room.as_str() == pattern,
+                };
+                matches && (verb == Verb::Read || *writes)
+            }),
+        }
+    }
+
+    /// How long the token still lasts.
+    pub fn remaining(&self) -> Duration {
+        Duration::try_from_secs_f64(self.expires_s - now_s()).unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Claims {
+    sub: String,
+    exp: f64,
+    iat: Option<f64>,
+    /// A string: a list would be accepted by the library if any of it matched.
+    iss: Option<String>,
+    name: Option<String>,
+    rooms: Option<BTreeMap<String, String>>,
+}
+
+/// Verifies tokens, and makes guest tokens in demo mode.
+pub struct Auth {
+    key: DecodingKey,
+    guests: Option<EncodingKey>,
+    validation: Validation,
+    issuer: Option<String>,
+    audience: Option<String>,
+    lifetime_max_s: f64,
+    require_rooms_claim: bool,
+}
+
+impl Auth {
+    /// Refuses to start without a way to tell people apart.
+    pub fn new(settings: &Settings) -> Result<Self, String> {
+        let secret = match settings.jwt_secret()? {
+            Some(secret) if secret.reveal().is_empty() => {
+                return Err("the token secret is empty: set --jwt-secret to at least 32 random bytes".into());
+            }
+            Some(secret) => secret,
+            None if settings.demo => Secret::new(chance::id() + &chance::id()),
+            None => {
+                return Err("no token secret: set --jwt-secret (STOA_JWT_SECRET) or --jwt-secret-file to at least 32 \
+                            random bytes, or start with --demo to let everybody in as a guest"
+                    .into());
+            }
+        };
+        if secret.reveal().len() < 32 {
+            tracing::warn!("the token secret has fewer than 32 bytes and could be guessed");
+        }
+        let bytes = secret.reveal().as_bytes();
+        Ok(Auth {
+            key: DecodingKey::from_secret(bytes),
+            guests: settings.demo.then(|| EncodingKey::from_secret(bytes)),
+            validation: validation(settings),
+            issuer: settings.jwt_issuer.clone(),
+            audience: settings.jwt_audience.clone(),
+            lifetime_max_s: settings.jwt_lifetime_max_s as f64,
+            require_rooms_claim: settings.require_rooms_claim,
+        })
+    }
+
+    /// Believes a token, or says `AUTH_INVALID` or `AUTH_EXPIRED`. Why exactly is for the log, not for the sender.
+    pub fn verify(&self, token: &str) -> Result<Identity, FrameError> {
+        self.believe(token).map_err(|why| {
+            tracing::debug!(why, "token refused");
+            if why == "expired" {
+                return FrameError::new(Code::AuthExpired, "the token has ended: connect with a new one");
+            }
+            FrameError::new(Code::AuthInvalid, "the token was refused")
+        })
+    }
+
+    fn believe(&self, token: &str) -> Result<Identity, &'static str> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err("too large");
+        }
+        let header = decode_header(token).map_err(|_| "header unreadable")?;
+        if header.crit.is_some() {
+            return Err("crit is not supported");
+        }
+        // RFC 8725 3.11: a token made for another purpose is not one of ours.
+        if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT") && !typ.eq_ignore_ascii_case("at+jwt")) {
+            return Err("typ is not JWT");
+        }
+        let claims = decode::<Claims>(token, &self.key, &self.validation).map_err(reason)?.claims;
+        self.check_times(&claims)?;
+        if self.issuer.is_some() && claims.iss != self.issuer {
+            return Err("wrong issuer");
+        }
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@|~-".contains(&byte);
+        if claims.sub.is_empty() || claims.sub.len() > 128 || !claims.sub.bytes().all(allowed) {
+            return Err("sub is not of its form");
+        }
+        if claims.name.as_ref().is_some_and(|name| name.len() > DISPLAY_NAME_BYTES_MAX) {
+            return Err("name is too long");
+        }
+        let rights = self.rights(claims.rooms)?;
+        Ok(Identity { user: claims.sub, name: claims.name, expires_s: claims.exp, rights })
+    }
+
+    fn check_times(&self, claims: &Claims) -> Result<(), &'static str> {
+        let now = now_s();
+        if claims.exp <= now {
+            return Err("expired");
+        }
+        if claims.exp > now + self.lifetime_max_s + LEEWAY_S as f64 {
+            return Err("lives longer than --jwt-lifetime-max-s");
+        }
+        if claims.iat.is_some_and(|iat| iat > now + LEEWAY_S as f64) {
+            return Err("issued in the future");
+        }
+        Ok(())
+    }
+
+    fn rights(&self, claim: Option<BTreeMap<String, String>>) -> Result<Rights, &'static str> {
+        let Some(claim) = claim else {
+            return if self.require_rooms_claim { Err("no rooms claim") } else { Ok(Rights::Everything) };
+        };
+        let patterns = claim.into_iter().map(|(pattern, rights)| match rights.as_str() {
+            "r" => Ok((pattern, false)),
+            "rw" | "wr" => Ok((pattern, true)),
+            _ => Err("rights are r or rw"),
+        });
+        Ok(Rights::Patterns(patterns.collect::<Result<_, _>>()?))
+    }
+
+    /// Makes a token for a guest: the user and the token. `None` outside demo mode.
+    pub fn guest(&self, name: &str) -> Option<(String, String)> {
+        #[derive(Serialize)]
+        struct Guest<'a> {
+            sub: &'a str,
+            name: &'a str,
+            iat: u64,
+            exp: u64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            iss: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            aud: Option<&'a str>,
+            rooms: BTreeMap<&'a str, &'a str>,
+        }
+        let key = self.guests.as_ref()?;
+        let user = format!("guest-{}", &chance::id()[..12]);
+        let iat = now_s() as u64;
+        let lifetime_s = GUEST_LIFETIME_S.min(self.lifetime_max_s as u64);
+        let (iss, aud) = (self.issuer.as_deref(), self.audience.as_deref());
+        let rooms = BTreeMap::from([("*", "rw")]);
+        let guest = Guest { sub: &user, name, iat, exp: iat + lifetime_s, iss, aud, rooms };
+        let token = encode(&Header::new(Algorithm::HS256), &guest, key).ok()?;
+        Some((user, token))
+    }
+}
+
+fn validation(settings: &Settings) -> Validation {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.leeway = LEEWAY_S;
+    validation.validate_nbf = true;
+    validation.required_spec_claims = ["exp", "sub"].map(str::to_owned).into();
+    match &settings.jwt_audience {
+        Some(audience) => {
+            validation.set_audience(&[audience]);
+            validation.required_spec_claims.insert("aud".into());
+        }
+        None => validation.validate_aud = false,
+    }
+    if let Some(issuer) = &settings.jwt_issuer {
+        validation.set_issuer(&[issuer]);
+        validation.required_spec_claims.insert("iss".into());
+    }
+    validation
+}
+
+fn reason(error: jsonwebtoken::errors::Error) -> &'static str {
+    use jsonwebtoken::errors::ErrorKind;
+    match error.kind() {
+        ErrorKind::ExpiredSignature => "expired",
+        ErrorKind::InvalidSignature => "wrong signature",
+        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "wrong algorithm",
+        ErrorKind::ImmatureSignature => "not valid yet",
+        ErrorKind::InvalidAudience => "wrong audience",
+        ErrorKind::InvalidIssuer => "wrong issuer",
+        _ => "claims unreadable or missing",
+    }
+}
+
+/// Seconds of Unix time.
+pub fn now_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

@@ -1,0 +1,159 @@
+//! Events and the values inside them, for the schema: the module writes them, fronts pass them on.
+// The fields are explained where people look for them, in docs/protocol.md.
+#![allow(dead_code, missing_docs)]
+
+use schemars::JsonSchema;
+
+/// A message of the log.
+#[derive(Debug, JsonSchema)]
+pub struct Message {
+    /// Its number in the room.
+    n: u64,
+    user: String,
+    #[serde(rename = "type")]
+    kind: String,
+    at_ms: u64,
+    /// Object or string, as it was written.
+    body: serde_json::Value,
+    reply: Option<u64>,
+    client: Option<String>,
+    seq: Option<u64>,
+}
+
+/// Somebody who is here.
+#[derive(Debug, JsonSchema)]
+pub struct Member {
+    user: String,
+    connections: u64,
+    since_ms: u64,
+    data: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Somebody who left.
+#[derive(Debug, JsonSchema)]
+pub struct Departure {
+    user: String,
+}
+
+/// Why a client has to take a snapshot.
+#[derive(Debug, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Because {
+    /// It held nothing.
+    First,
+    /// What it missed is no longer kept.
+    Trimmed,
+    /// What it missed is more than a page.
+    Far,
+    /// A failover lost history that it saw.
+    Rollback,
+    /// The stream was replaced.
+    Reset,
+}
+
+/// How a stream is brought up to date.
+#[derive(Debug, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "lowercase")]
+pub enum StreamPart {
+    /// Exactly what was missed, oldest first.
+    Changes { epoch: String, rev: u64, events: Vec<Event> },
+    /// Forget what you hold and take this.
+    Snapshot(Snapshot),
+    /// There is no such document.
+    Missing {},
+}
+
+/// A stream as a whole: which fields there are depends on the stream.
+#[derive(Debug, JsonSchema)]
+pub struct Snapshot {
+    because: Because,
+    /// With `rollback`: the last revision that survived.
+    history_end: Option<u64>,
+    epoch: String,
+    rev: u64,
+    /// Log: the newest, oldest first.
+    messages: Option<Vec<Message>>,
+    /// Log: whether there are older ones.
+    more: Option<bool>,
+    /// Presence: how many users.
+    count: Option<u64>,
+    /// Presence: who is here.
+    members: Option<Vec<Member>>,
+    /// Presence: who types.
+    typing: Option<Vec<String>>,
+    /// Document: `text`.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    /// Document: the text.
+    content: Option<String>,
+}
+
+/// What a front pushes.
+#[derive(Debug, JsonSchema)]
+#[serde(tag = "event")]
+pub enum Event {
+    /// Somebody, or a service, posted.
+    #[serde(rename = "msg.posted")]
+    MsgPosted { room: String, stream: String, epoch: String, from: u64, rev: u64, message: Message },
+    /// A document was made.
+    #[serde(rename = "doc.created")]
+    DocCreated {
+        room: String,
+        stream: String,
+        epoch: String,
+        from: u64,
+        rev: u64,
+        #[serde(rename = "type")]
+        kind: String,
+    },
+    /// An operation was accepted.
+    #[serde(rename = "doc.applied")]
+    DocApplied {
+        room: String,
+        stream: String,
+        epoch: String,
+        from: u64,
+        rev: u64,
+        op: Vec<serde_json::Value>,
+        at_ms: u64,
+        user: Option<String>,
+        client: Option<String>,
+        seq: Option<u64>,
+    },
+    /// People came, changed, went.
+    #[serde(rename = "presence.changed")]
+    PresenceChanged {
+        room: String,
+        stream: String,
+        epoch: String,
+        from: u64,
+        rev: u64,
+        count: u64,
+        joined: Vec<Member>,
+        updated: Vec<Member>,
+        left: Vec<Departure>,
+    },
+    /// Everybody who types now.
+    #[serde(rename = "presence.typing")]
+    PresenceTyping { room: String, users: Vec<String> },
+    /// An ephemeral event of the application.
+    #[serde(rename = "room.emitted")]
+    RoomEmitted {
+        room: String,
+        name: String,
+        data: serde_json::Value,
+        user: Option<String>,
+        connection: Option<String>,
+    },
+    /// The stream was deleted or replaced: open it again.
+    #[serde(rename = "room.reset")]
+    RoomReset { room: String, stream: String },
+    /// Exactly-what-you-missed is impossible: take the snapshot.
+    #[serde(rename = "room.resync")]
+    RoomResync {
+        room: String,
+        stream: String,
+        #[serde(flatten)]
+        part: Box<StreamPart>,
+    },
+}

@@ -1,0 +1,108 @@
+//! The HTTP side: the WebSocket's door, health, the demo's guest tokens, and the pages.
+
+use crate::auth::DISPLAY_NAME_BYTES_MAX;
+use crate::serve::App;
+use crate::session;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ORIGIN, REFERRER_POLICY};
+use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use std::sync::Arc;
+use tower_http::services::ServeDir;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+/// Bytes read from a socket at once. The library clears and keeps this much per connection, so it is small.
+const READ_BUFFER_BYTES: usize = 4096;
+/// Bytes collected before a write.
+const WRITE_BUFFER_BYTES: usize = 4096;
+/// Largest body of a plain request, in bytes: a display name.
+const BODY_BYTES_MAX: usize = 4096;
+/// What pages may load: their own files and their own WebSocket. Styles may be inline because editors need it.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; \
+                      img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// All routes.
+pub(crate) fn routes(app: Arc<App>) -> Router {
+    let mut router =
+        Router::new().route("/ws", get(upgrade)).route("/livez", get(async || "ok\n")).route("/readyz", get(readyz));
+    if app.settings.demo {
+        router = router.route("/demo/token", post(demo_token));
+    }
+    router = match &app.settings.pages {
+        Some(pages) => router.fallback_service(ServeDir::new(pages)),
+        None => router.route("/", get(async || "This is a front of Stoa. The WebSocket is at /ws.\n")),
+    };
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (CACHE_CONTROL, "no-cache"),
+    ] {
+        router = router.layer(header(name, value));
+    }
+    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(app)
+}
+
+fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+async fn upgrade(State(app): State<Arc<App>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+    if app.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "this front is stopping\n").into_response();
+    }
+    if !origin_is_welcome(&app.settings.origins, &headers) {
+        return (StatusCode::FORBIDDEN, "this origin is not among --origins\n").into_response();
+    }
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
+    let frame_bytes_max = app.settings.frame_bytes_max;
+    upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_message_size(frame_bytes_max)
+        .max_frame_size(frame_bytes_max)
+        .on_upgrade(move |socket| {
+            let sessions = app.sessions.clone();
+            sessions.track_future(session::run(app, socket, bearer))
+        })
+}
+
+/// Browsers always name their origin; other clients need not.
+fn origin_is_welcome(welcome: &[String], headers: &HeaderMap) -> bool {
+    let origin = headers.get(ORIGIN);
+    welcome.is_empty() || origin.is_none_or(|origin| welcome.iter().any(|one| one.as_bytes() == origin.as_bytes()))
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    if app.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    if !app.api.router().is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for redis with the Stoa module\n").into_response();
+    }
+    "ready\n".into_response()
+}
+
+#[derive(Deserialize)]
+struct Guest {
+    name: String,
+}
+
+async fn demo_token(State(app): State<Arc<App>>, Json(guest): Json<Guest>) -> Response {
+    let name = guest.name.trim();
+    if name.is_empty() || name.len() > DISPLAY_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        let message = format!("name: 1 to {DISPLAY_NAME_BYTES_MAX} bytes without control characters\n");
+        return (StatusCode::BAD_REQUEST, message).into_response();
+    }
+    match app.auth.guest(name) {
+        Some((user, token)) => Json(serde_json::json!({"token": token, "user": user, "name": name})).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}

@@ -1,0 +1,93 @@
+//! Whether the server answers. A socket that is open says nothing: the server may be stopped, or gone without a word.
+
+use super::shard::{Profile, Shard};
+use super::topology::CallError;
+use fred::prelude::{Client, ClientLike, ClientState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Time between two PINGs on one connection.
+const PING_INTERVAL: Duration = Duration::from_millis(500);
+/// Time for the answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(1);
+/// Answers that fail to come before the connection is given up.
+const STRIKES_MAX: u32 = 2;
+/// Time between two looks for the module while it is missing.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What is known of a server.
+#[derive(Debug, Default)]
+pub struct Health {
+    commands: Arc<AtomicBool>,
+    events: Arc<AtomicBool>,
+    module: AtomicBool,
+}
+
+impl Health {
+    pub(super) fn commands(&self) -> Arc<AtomicBool> {
+        self.commands.clone()
+    }
+    pub(super) fn events(&self) -> Arc<AtomicBool> {
+        self.events.clone()
+    }
+    /// Whether rooms can be served.
+    pub fn is_up(&self) -> bool {
+        self.is_connected() && self.module.load(Ordering::Relaxed)
+    }
+    fn is_connected(&self) -> bool {
+        self.commands.load(Ordering::Relaxed) && self.events.load(Ordering::Relaxed)
+    }
+}
+
+/// Pings a connection for ever and forces a new one when the answers stay away.
+pub(super) async fn watch(client: Client, up: Arc<AtomicBool>) {
+    let mut strikes = 0;
+    loop {
+        let answered = client.state() == ClientState::Connected
+            && matches!(tokio::time::timeout(PING_TIMEOUT, client.ping::<()>(None)).await, Ok(Ok(())));
+        up.store(answered, Ordering::Relaxed);
+        strikes = if answered { 0 } else { strikes + 1 };
+        // Without a connection the library is busy making one already.
+        if strikes >= STRIKES_MAX && client.state() == ClientState::Connected {
+            tracing::warn!("redis does not answer; connecting anew");
+            strikes = 0;
+            let _ = tokio::time::timeout(PING_TIMEOUT, client.force_reconnection()).await;
+        }
+        let pause = if answered { PING_INTERVAL } else { PING_INTERVAL / 5 };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Looks for the module whenever a connection is new, and says clearly when it is missing.
+pub(super) async fn probe(shard: Arc<Shard>, health: Arc<Health>, profile: Profile) {
+    let mut said = None;
+    loop {
+        let state =
+            if health.is_connected() { look(&shard, &profile).await } else { "redis cannot be reached; waiting" };
+        health.module.store(state.is_empty(), Ordering::Relaxed);
+        if said != Some(state) {
+            said = Some(state);
+            match state {
+                "" => tracing::info!("redis answers and the Stoa module is loaded"),
+                trouble => tracing::warn!("{trouble}"),
+            }
+        }
+        tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
+async fn look(shard: &Shard, profile: &Profile) -> &'static str {
+    let (command, key) = &profile.probe;
+    match shard.call(command, vec![key.clone().into()]).await {
+        Ok(_) => "",
+        Err(CallError::Away) => "redis does not accept commands now; waiting",
+        Err(CallError::Refused(text)) if text.contains("unknown command") => {
+            "redis answers but has no Stoa module: start it with `--loadmodule libstoa.so`; waiting"
+        }
+        Err(CallError::Refused(text)) if text.starts_with("NOPERM") => {
+            "redis does not let this user run the commands of the Stoa module: check its ACL; waiting"
+        }
+        Err(CallError::Refused(_)) => "redis refuses the commands of the Stoa module; waiting",
+    }
+}

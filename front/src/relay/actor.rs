@@ -1,0 +1,301 @@
+//! The task of one live room: feeds the rules what happens, and does what they say.
+
+use super::event::Event;
+use super::hub::{Hub, Joiner, RoomHandle};
+use super::presence::Presence;
+use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
+use crate::chance;
+use crate::close::CloseReason;
+use crate::conn::{Class, Conn};
+use crate::frame::{FrameError, reply};
+use crate::module_api::{Here, ModuleApi, Opened};
+use crate::names::Room;
+use axum::extract::ws::Utf8Bytes;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use stoa_core::epoch::Position;
+use stoa_core::event::Kind;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// How long a room without members keeps its subscription: a page reload takes a second or two.
+const LINGER: Duration = Duration::from_secs(3);
+/// Events taken at once, so that members' frames are written together under load.
+const BATCH: usize = 64;
+/// First and longest pause between attempts to read what is missing.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_millis(800);
+/// Rooms without a known gap repair themselves within this time after a reconnection: not all in one instant.
+const CALM_JITTER_MAX: Duration = Duration::from_millis(200);
+
+/// What a live room is told.
+pub(super) enum Control {
+    Join {
+        joiner: Joiner,
+        streams: Ask,
+        here: Option<Here>,
+        answer: oneshot::Sender<Result<Vec<Arc<Opened>>, FrameError>>,
+    },
+    Part {
+        member: MemberId,
+        grace: Duration,
+    },
+    PresenceSet {
+        member: MemberId,
+        patch: String,
+        answer: oneshot::Sender<Result<Position, FrameError>>,
+    },
+    Input(Input),
+    Finish,
+}
+
+struct Pending {
+    answer: oneshot::Sender<Result<Vec<Arc<Opened>>, FrameError>>,
+    here: Option<Here>,
+    /// The question that waits until the presence is known.
+    open: Option<(Ticket, Ask)>,
+}
+
+pub(super) struct Actor {
+    room: Room,
+    channel: String,
+    hub: Arc<Hub>,
+    handle: Arc<RoomHandle>,
+    api: ModuleApi,
+    state: RoomState,
+    conns: HashMap<MemberId, Arc<Conn>>,
+    pending: HashMap<MemberId, Pending>,
+    presence: Presence,
+    outputs: Vec<Output>,
+    idle_since: Option<Instant>,
+}
+
+impl Actor {
+    pub(super) fn new(room: Room, hub: Arc<Hub>, handle: Arc<RoomHandle>, api: ModuleApi, ttl: Duration) -> Self {
+        Actor {
+            channel: api.channel(&room),
+            presence: Presence::new(api.clone(), room.clone(), ttl),
+            room,
+            hub,
+            handle,
+            api,
+            state: RoomState::default(),
+            conns: HashMap::new(),
+            pending: HashMap::new(),
+            outputs: Vec::new(),
+            idle_since: None,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut control: mpsc::UnboundedReceiver<Control>,
+        mut events: mpsc::Receiver<Bytes>,
+    ) {
+        let mut batch = Vec::with_capacity(BATCH);
+        loop {
+            let wake_at = self.wake_at();
+            tokio::select! {
+                biased;
+                Some(message) = control.recv() => {
+                    if matches!(message, Control::Finish) {
+                        return self.finish().await;
+                    }
+                    self.control(message);
+                }
+                Some(done) = self.presence.next_done(), if self.presence.has_calls() => {
+                    if let Some((member, joined)) = self.presence.done(done) {
+                        self.presence_known(member, joined);
+                    }
+                }
+                count = events.recv_many(&mut batch, BATCH) => {
+                    batch.drain(..count).for_each(|bytes| self.event(&bytes));
+                    // A busy room must not keep its thread from the others.
+                    tokio::task::yield_now().await;
+                }
+                () = sleep_until(wake_at), if wake_at.is_some() => {
+                    if self.presence.next_beat().is_some_and(|at| at <= Instant::now()) {
+                        self.presence.beat();
+                    }
+                    if self.idle_since.is_some_and(|since| since.elapsed() >= LINGER)
+                        && self.hub.forget_if_idle(&self.room, &control)
+                    {
+                        return self.finish().await;
+                    }
+                }
+            }
+            if self.handle.take_lagged() {
+                self.step(Input::Lagged);
+            }
+            self.note_idle();
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let idle = self.idle_since.map(|since| since + LINGER);
+        self.presence.next_beat().into_iter().chain(idle).min()
+    }
+
+    fn note_idle(&mut self) {
+        if !self.conns.is_empty() {
+            self.idle_since = None;
+        } else if self.idle_since.is_none() {
+            self.idle_since = Some(Instant::now());
+        }
+    }
+
+    /// Last words: the leaves that are under way.
+    async fn finish(mut self) {
+        while let Some(done) = self.presence.next_done().await {
+            self.presence.done(done);
+        }
+    }
+
+    fn control(&mut self, message: Control) {
+        match message {
+            Control::Join { joiner, streams, here, answer } => {
+                let Joiner { conn, member, user } = joiner;
+                let connection = conn.id.clone();
+                self.conns.insert(member, conn);
+                self.pending.insert(member, Pending { answer, here, open: None });
+                self.step(Input::Join { member, connection, user, streams });
+            }
+            Control::Part { member, grace } => {
+                self.conns.remove(&member);
+                self.pending.remove(&member);
+                self.presence.leave(member, grace);
+                self.step(Input::Part { member });
+            }
+            Control::PresenceSet { member, patch, answer } => self.presence.set(member, patch, answer),
+            Control::Input(input) => self.step(input),
+            Control::Finish => {}
+        }
+    }
+
+    fn event(&mut self, bytes: &Bytes) {
+        match Event::decode(&self.channel, bytes) {
+            Ok(event) if event.header.kind == Kind::Heads => self.step(Input::Heads(event.heads())),
+            Ok(event) => self.step(Input::Event(Arc::new(event))),
+            Err(error) => {
+                tracing::error!(channel = self.channel, error, "an event cannot be read; do front and module match?");
+            }
+        }
+    }
+
+    fn step(&mut self, input: Input) {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        self.state.step(input, &mut outputs);
+        let mut unheard = Vec::new();
+        for output in outputs.drain(..) {
+            self.carry_out(output, &mut unheard);
+        }
+        self.outputs = outputs;
+        for member in unheard {
+            self.step(Input::Live { member });
+        }
+    }
+
+    fn carry_out(&mut self, output: Output, unheard: &mut Vec<MemberId>) {
+        match output {
+            Output::Deliver { to, event } => self.send(&to, event.class(), &event.frame),
+            Output::Resync { to, opened } => {
+                let frame = reply::resync_frame(self.room.as_str(), &opened).into();
+                self.send(&to, Class::Durable, &frame);
+            }
+            Output::Reset { to, stream } => {
+                let frame = reply::reset_frame(self.room.as_str(), &stream).into();
+                self.send(&to, Class::Durable, &frame);
+            }
+            Output::Kick { member } => {
+                if let Some(conn) = self.conns.get(&member) {
+                    conn.close(CloseReason::Slow);
+                }
+            }
+            Output::Answer { member, answer } => {
+                let pending = self.pending.remove(&member);
+                // Whoever asked has given up: nobody will say that the answer is queued.
+                if pending.is_none_or(|pending| pending.answer.send(answer).is_err()) {
+                    unheard.push(member);
+                }
+            }
+            Output::Open { ticket, member, ask, again } => self.open(ticket, member, ask, again),
+            Output::Fetch { ticket, stream, position, calm } => self.fetch(ticket, stream, position, calm),
+        }
+    }
+
+    fn send(&self, to: &[MemberId], class: Class, frame: &Utf8Bytes) {
+        for conn in to.iter().filter_map(|member| self.conns.get(member)) {
+            conn.send(class.clone(), frame.clone());
+        }
+    }
+
+    fn open(&mut self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
+        let pending = self.pending.get_mut(&member).filter(|_| !again);
+        if let Some(pending) = pending
+            && let Some(here) = pending.here.take()
+        {
+            // Listed first, so that the answer shows the joiner too.
+            pending.open = Some((ticket, ask));
+            return self.presence.join(member, here);
+        }
+        self.call_open(ticket, member, ask, again);
+    }
+
+    fn presence_known(&mut self, member: MemberId, joined: Result<(), FrameError>) {
+        let Some((ticket, ask)) = self.pending.get_mut(&member).and_then(|pending| pending.open.take()) else { return };
+        match joined {
+            Ok(()) => self.call_open(ticket, member, ask, false),
+            Err(error) => self.step(Input::Opened { ticket, member, answer: Err(error) }),
+        }
+    }
+
+    fn call_open(&self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
+        let (api, room, handle) = (self.api.clone(), self.room.clone(), self.handle.clone());
+        tokio::spawn(async move {
+            let answer =
+                if again { persist(&api, &room, &ask, &handle).await } else { api.room_open(&room, &ask).await };
+            let answer = answer.map(|parts| parts.into_iter().map(Arc::new).collect());
+            handle.tell(Control::Input(Input::Opened { ticket, member, answer }));
+        });
+    }
+
+    fn fetch(&self, ticket: Ticket, stream: Arc<str>, position: Option<Position>, calm: bool) {
+        tracing::debug!(room = %self.room, %stream, calm, "reading what may be missing");
+        let (api, room, handle) = (self.api.clone(), self.room.clone(), self.handle.clone());
+        tokio::spawn(async move {
+            if calm {
+                tokio::time::sleep(chance::jitter(CALM_JITTER_MAX)).await;
+            }
+            let parts = persist(&api, &room, &[(stream.clone(), position)], &handle).await;
+            let answer = parts.and_then(|mut parts| parts.pop().ok_or_else(FrameError::internal)).map(Arc::new);
+            handle.tell(Control::Input(Input::Fetched { ticket, stream, answer }));
+        });
+    }
+}
+
+/// Asks until Redis answers or the room has ended.
+async fn persist(
+    api: &ModuleApi,
+    room: &Room,
+    ask: &[(Arc<str>, Option<Position>)],
+    handle: &RoomHandle,
+) -> Result<Vec<Opened>, FrameError> {
+    let mut pause = RETRY_MIN;
+    loop {
+        match api.room_open(room, ask).await {
+            Err(error) if error.code.retry() && !handle.is_closed() => {
+                tokio::time::sleep(pause + chance::jitter(pause)).await;
+                pause = (pause * 2).min(RETRY_MAX);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
+}

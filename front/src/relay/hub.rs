@@ -1,0 +1,207 @@
+//! The rooms that are live on this front.
+
+use super::actor::{Actor, Control};
+use super::room::{Ask, Input, MemberId};
+use crate::conn::Conn;
+use crate::frame::FrameError;
+use crate::module_api::{Here, ModuleApi, Opened};
+use crate::names::Room;
+use crate::redis::subscriptions::Listener;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use stoa_core::epoch::Position;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+/// Events that wait for one room, in number. Beyond it they are dropped, which the room repairs.
+const ROOM_EVENTS_MAX: usize = 4096;
+/// Time for a join from question to answer; longer than the subscription and two commands take at their worst.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The live rooms.
+pub struct Hub {
+    api: ModuleApi,
+    presence_ttl: Duration,
+    rooms: Mutex<HashMap<Room, Arc<RoomHandle>>>,
+    tasks: TaskTracker,
+    members: AtomicU64,
+    /// Set when the front dies without goodbyes: nothing may be said for it any more.
+    silenced: AtomicBool,
+}
+
+/// Where a live room hears from the front and from Redis.
+pub(super) struct RoomHandle {
+    /// Not bounded, because a connection has at most one join under way and the answers of Redis are bounded.
+    control: mpsc::UnboundedSender<Control>,
+    events: mpsc::Sender<Bytes>,
+    lagged: AtomicBool,
+}
+
+impl RoomHandle {
+    pub(super) fn tell(&self, control: Control) {
+        // A room that has ended has nobody to disappoint.
+        let _ = self.control.send(control);
+    }
+    pub(super) fn is_closed(&self) -> bool {
+        self.control.is_closed()
+    }
+    pub(super) fn take_lagged(&self) -> bool {
+        self.lagged.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Listener for RoomHandle {
+    fn subscribed(&self) {
+        self.tell(Control::Input(Input::Subscribed));
+    }
+    fn unsubscribed(&self) {
+        self.tell(Control::Input(Input::Unsubscribed));
+    }
+    fn event(&self, bytes: Bytes) {
+        if self.events.try_send(bytes).is_err() {
+            self.lagged.store(true, Ordering::Relaxed);
+        }
+    }
+    fn lagged(&self) {
+        self.tell(Control::Input(Input::Lagged));
+    }
+}
+
+/// Who joins.
+pub struct Joiner {
+    /// The connection.
+    pub conn: Arc<Conn>,
+    /// Its number within the front.
+    pub member: MemberId,
+    /// Its user.
+    pub user: Arc<str>,
+}
+
+impl Hub {
+    /// No rooms yet.
+    pub fn new(api: ModuleApi, presence_ttl: Duration) -> Arc<Self> {
+        Arc::new(Hub {
+            api,
+            presence_ttl,
+            rooms: Mutex::default(),
+            tasks: TaskTracker::new(),
+            members: AtomicU64::new(1),
+            silenced: AtomicBool::new(false),
+        })
+    }
+
+    /// A number for a new connection.
+    pub fn next_member(&self) -> MemberId {
+        self.members.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Joins a room or opens further streams of it. Events are held back until [`Hub::live`].
+    pub async fn join(
+        self: &Arc<Self>,
+        room: &Room,
+        joiner: Joiner,
+        streams: Ask,
+        here: Option<Here>,
+    ) -> Result<Vec<Arc<Opened>>, FrameError> {
+        if !self.api.router().is_up(&self.api.channel(room)) && !streams.is_empty() {
+            return Err(FrameError::unavailable());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.with_room(room, |handle| handle.tell(Control::Join { joiner, streams, here, answer }));
+        match tokio::time::timeout(JOIN_TIMEOUT, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) | Err(_) => Err(FrameError::unavailable()),
+        }
+    }
+
+    /// The answer to the join is queued: events may follow.
+    pub fn live(&self, room: &Room, member: MemberId) {
+        self.tell(room, Control::Input(Input::Live { member }));
+    }
+
+    /// A member no longer wants a stream.
+    pub fn close_stream(&self, room: &Room, member: MemberId, stream: String) {
+        self.tell(room, Control::Input(Input::Close { member, stream }));
+    }
+
+    /// A member is gone; if it was listed as here, it stays so for `grace`.
+    pub fn part(&self, room: &Room, member: MemberId, grace: Duration) {
+        self.tell(room, Control::Part { member, grace });
+    }
+
+    /// Changes what others see of a member.
+    pub async fn presence_set(&self, room: &Room, member: MemberId, patch: String) -> Result<Position, FrameError> {
+        let (answer, answered) = oneshot::channel();
+        self.tell(room, Control::PresenceSet { member, patch, answer });
+        answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
+    }
+
+    /// How many rooms are live.
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether no room is live.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Ends all rooms after their last words to Redis.
+    pub async fn finish(&self) {
+        let handles: Vec<_> = self.lock().drain().map(|(_, handle)| handle).collect();
+        for handle in handles {
+            handle.tell(Control::Finish);
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// From here on nothing is said to Redis for those who are gone: the front dies.
+    pub fn silence(&self) {
+        self.silenced.store(true, Ordering::Relaxed);
+    }
+
+    /// Forgets a room in which nobody is left, unless somebody is about to join.
+    pub(super) fn forget_if_idle(&self, room: &Room, control: &mpsc::UnboundedReceiver<Control>) -> bool {
+        let mut rooms = self.lock();
+        // Joins are told to the room under this lock, so an empty queue cannot fill now.
+        if control.is_empty() {
+            rooms.remove(room);
+            self.api.router().unsubscribe(&self.api.channel(room));
+            return true;
+        }
+        false
+    }
+
+    fn with_room(self: &Arc<Self>, room: &Room, tell: impl FnOnce(&RoomHandle)) {
+        let mut rooms = self.lock();
+        let handle = rooms.entry(room.clone()).or_insert_with(|| self.start(room));
+        tell(handle);
+    }
+
+    fn start(self: &Arc<Self>, room: &Room) -> Arc<RoomHandle> {
+        let (control, controls) = mpsc::unbounded_channel();
+        let (events, arrivals) = mpsc::channel(ROOM_EVENTS_MAX);
+        let handle = Arc::new(RoomHandle { control, events, lagged: AtomicBool::new(false) });
+        let actor = Actor::new(room.clone(), self.clone(), handle.clone(), self.api.clone(), self.presence_ttl);
+        self.tasks.spawn(actor.run(controls, arrivals));
+        self.api.router().subscribe(&self.api.channel(room), handle.clone());
+        handle
+    }
+
+    fn tell(&self, room: &Room, control: Control) {
+        if self.silenced.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(handle) = self.lock().get(room) {
+            handle.tell(control);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Room, Arc<RoomHandle>>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

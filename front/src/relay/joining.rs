@@ -1,0 +1,246 @@
+//! How a member comes in: subscribe, buffer, ask, answer, replay, live. And how one is brought back in step.
+
+use super::{
+    ATTEMPTS_MAX, Arc, Ask, At, BTreeMap, BTreeSet, Event, Fit, FrameError, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining,
+    Kind, Member, MemberId, Opened, Outcome, Output, RoomState, Stage, Stream, Ticket,
+};
+use std::collections::VecDeque;
+
+impl RoomState {
+    pub(super) fn join(&mut self, id: MemberId, connection: Arc<str>, user: Arc<str>, ask: Ask, out: &mut Vec<Output>) {
+        let newcomer = !self.members.contains_key(&id);
+        self.members.entry(id).or_insert_with(|| Member::new(connection, user));
+        let mut joining = self.joining(id);
+        let Some(member) = self.members.get_mut(&id) else { return };
+        joining.newcomer = newcomer;
+        for (name, _) in &ask {
+            self.streams.entry(name.clone()).or_insert_with(Stream::unknown);
+            if member.open.insert(name.clone()) {
+                joining.fresh.push(name.clone());
+            }
+        }
+        joining.ask = ask;
+        if self.subscribed {
+            joining.begin(id, out);
+        }
+        member.joining = Some(joining);
+    }
+
+    /// Starts to buffer for a member, from where it stands now.
+    fn joining(&mut self, id: MemberId) -> Joining {
+        let mut joining = Joining::new(self.ticket());
+        let Some(member) = self.members.get_mut(&id) else { return joining };
+        if let Some(before) = member.joining.take() {
+            // It was being brought in step when it asked for more: start over from what it certainly has.
+            joining.at = before.at;
+            joining.torn = true;
+            return joining;
+        }
+        for name in &member.open {
+            let at = member.floors.get(name).copied().or_else(|| self.streams.get(name).map(|stream| stream.at));
+            joining.at.insert(name.clone(), at.unwrap_or(At::Unknown));
+        }
+        joining
+    }
+
+    /// Asks again for one stream of a member that is live.
+    pub(super) fn redo(&mut self, id: MemberId, name: &Arc<str>, out: &mut Vec<Output>) {
+        let joining = self.joining(id);
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.joining = Some(joining);
+        self.ask_again(id, BTreeSet::from([name.clone()]), out);
+    }
+
+    pub(super) fn opened(
+        &mut self,
+        ticket: Ticket,
+        id: MemberId,
+        answer: Result<Vec<Arc<Opened>>, FrameError>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(joining) = member.joining.as_mut().filter(|joining| joining.ticket == ticket) else { return };
+        match (joining.stage, answer) {
+            (Stage::Asked, Ok(parts)) => {
+                for part in &parts {
+                    joining.at.insert(part.stream.as_str().into(), At::of(part));
+                    member.floors.remove(part.stream.as_str());
+                }
+                joining.stage = Stage::Answered;
+                out.push(Output::Answer { member: id, answer: Ok(parts) });
+            }
+            (Stage::Asked, Err(error)) => self.not_opened(id, error, out),
+            (Stage::AskedAgain, Ok(parts)) => self.opened_again(id, parts, out),
+            (Stage::AskedAgain, Err(_)) => out.push(Output::Kick { member: id }),
+            (Stage::Subscribing | Stage::Answered, _) => {}
+        }
+    }
+
+    /// A join that failed leaves everything as it was before.
+    fn not_opened(&mut self, id: MemberId, error: FrameError, out: &mut Vec<Output>) {
+        out.push(Output::Answer { member: id, answer: Err(error) });
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(joining) = &mut member.joining else { return };
+        let (newcomer, fresh) = (joining.newcomer, std::mem::take(&mut joining.fresh));
+        for name in fresh {
+            member.forget(&name);
+        }
+        if newcomer {
+            self.members.remove(&id);
+        } else {
+            self.settle(id, out);
+        }
+        self.prune();
+    }
+
+    fn opened_again(&mut self, id: MemberId, parts: Vec<Arc<Opened>>, out: &mut Vec<Output>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        for part in parts {
+            let Some(joining) = &mut member.joining else { return };
+            let name: Arc<str> = part.stream.as_str().into();
+            let before = joining.at.insert(name.clone(), At::of(&part)).and_then(At::position);
+            match &part.outcome {
+                Outcome::Changes { .. } => {
+                    let missed = Event::missed(&part, before.map_or(0, |position| position.rev));
+                    out.extend(missed.map(|event| Output::Deliver { to: vec![id], event: Arc::new(event) }));
+                }
+                Outcome::Snapshot { .. } => out.push(Output::Resync { to: vec![id], opened: part }),
+                Outcome::Missing => {
+                    member.forget(&name);
+                    out.push(Output::Reset { to: vec![id], stream: name });
+                }
+            }
+        }
+        self.settle(id, out);
+    }
+
+    pub(super) fn live(&mut self, id: MemberId, out: &mut Vec<Output>) {
+        let joining = self.members.get(&id).and_then(|member| member.joining.as_ref());
+        if joining.is_some_and(|joining| joining.stage == Stage::Answered) {
+            self.settle(id, out);
+        }
+    }
+
+    /// Gives a member what was buffered. It is live then, unless that left a hole.
+    fn settle(&mut self, id: MemberId, out: &mut Vec<Output>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(mut joining) = member.joining.take() else { return };
+        let mut holes = joining.replay(id, member, out);
+        for name in &member.open {
+            let at = joining.at.get(name).copied().unwrap_or(At::Unknown);
+            let stream = self.streams.entry(name.clone()).or_insert_with(Stream::unknown);
+            if holes.contains(name) || at == stream.at {
+                continue;
+            }
+            if stream.at == At::Unknown {
+                stream.at = at;
+            } else if at.is_behind(stream.at) {
+                holes.insert(name.clone());
+            } else {
+                member.floors.insert(name.clone(), at);
+            }
+        }
+        if !holes.is_empty() {
+            member.joining = Some(joining);
+            self.ask_again(id, holes, out);
+        }
+    }
+
+    fn ask_again(&mut self, id: MemberId, holes: BTreeSet<Arc<str>>, out: &mut Vec<Output>) {
+        let ticket = self.ticket();
+        let Some(joining) = self.members.get_mut(&id).and_then(|member| member.joining.as_mut()) else { return };
+        joining.attempts += 1;
+        if joining.attempts > ATTEMPTS_MAX {
+            return out.push(Output::Kick { member: id });
+        }
+        let at = |name: &Arc<str>| joining.at.get(name).copied().and_then(At::position);
+        joining.ask = holes.iter().map(|name| (name.clone(), at(name))).collect();
+        joining.stage = Stage::AskedAgain;
+        joining.ticket = ticket;
+        out.push(Output::Open { ticket, member: id, ask: joining.ask.clone(), again: true });
+    }
+}
+
+impl Joining {
+    fn new(ticket: Ticket) -> Self {
+        Joining {
+            ticket,
+            ask: Vec::new(),
+            stage: Stage::Subscribing,
+            newcomer: false,
+            at: BTreeMap::new(),
+            fresh: Vec::new(),
+            buffer: Vec::new(),
+            buffer_bytes: 0,
+            torn: false,
+            attempts: 0,
+        }
+    }
+
+    /// The subscription stands: ask now. What is published from here on is buffered, so nothing falls in between.
+    pub(super) fn begin(&mut self, id: MemberId, out: &mut Vec<Output>) {
+        if self.ask.is_empty() {
+            self.stage = Stage::Answered;
+            return out.push(Output::Answer { member: id, answer: Ok(Vec::new()) });
+        }
+        self.stage = Stage::Asked;
+        out.push(Output::Open { ticket: self.ticket, member: id, ask: self.ask.clone(), again: false });
+    }
+
+    pub(super) fn keep(&mut self, event: &Arc<Event>) {
+        self.buffer_bytes += event.frame.len();
+        self.buffer.push(event.clone());
+        if self.buffer.len() > HELD_EVENTS_MAX || self.buffer_bytes > HELD_BYTES_MAX {
+            self.torn = true;
+            self.drop_buffer();
+        }
+    }
+
+    fn drop_buffer(&mut self) {
+        self.buffer.clear();
+        self.buffer_bytes = 0;
+    }
+
+    /// Delivers the buffer as far as it continues what the member has; returns the streams where it does not.
+    fn replay(&mut self, id: MemberId, member: &mut Member, out: &mut Vec<Output>) -> BTreeSet<Arc<str>> {
+        if std::mem::take(&mut self.torn) {
+            self.drop_buffer();
+            return member.open.clone();
+        }
+        let mut holes = BTreeSet::new();
+        self.buffer_bytes = 0;
+        for event in std::mem::take(&mut self.buffer) {
+            let name = event.header.stream.as_str();
+            if event.header.kind == Kind::Durable {
+                let Some((name, at)) = member.open.get(name).cloned().zip(self.at.get(name).copied()) else { continue };
+                match at.fit(&event) {
+                    _ if holes.contains(&name) => continue,
+                    Fit::Known => continue,
+                    Fit::Gap => {
+                        holes.insert(name);
+                        continue;
+                    }
+                    Fit::Next => self.at.insert(name, At::Position(event.header.position())),
+                };
+            }
+            if event.header.kind == Kind::Reset {
+                member.forget(name);
+                self.at.remove(name);
+            }
+            out.push(Output::Deliver { to: vec![id], event });
+        }
+        holes
+    }
+}
+
+impl Member {
+    fn new(connection: Arc<str>, user: Arc<str>) -> Self {
+        Member { connection, user, open: BTreeSet::new(), floors: BTreeMap::new(), joining: None }
+    }
+}
+
+impl Stream {
+    fn unknown() -> Self {
+        Stream { at: At::Unknown, held: VecDeque::new(), held_bytes: 0, fetching: None, again: false }
+    }
+}

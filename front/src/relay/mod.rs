@@ -1,0 +1,12 @@
+//! The relay: what comes over a room's channel goes to the room's members.
+//!
+//! Read in this order: [`room`] holds the rules of delivery and does no I/O; `actor` carries out what they say, one
+//! task per live room; `presence` keeps the leases of those who are here through this front; [`hub`] finds the rooms.
+
+pub mod event;
+pub mod room;
+
+mod actor;
+mod presence;
+
+pub mod hub;

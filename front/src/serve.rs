@@ -1,0 +1,165 @@
+//! Starts and stops a front.
+
+use crate::auth::Auth;
+use crate::chance;
+use crate::http;
+use crate::module_api::ModuleApi;
+use crate::names::Keys;
+use crate::redis::topology::ShardRouter;
+use crate::relay::hub::Hub;
+use crate::settings::Settings;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Time for the head of an HTTP request: who sends a byte a minute only wants to hold a socket.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause after a failed accept: the system is out of something.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What every part of a front shares.
+pub struct App {
+    pub(crate) settings: Settings,
+    pub(crate) auth: Auth,
+    pub(crate) api: ModuleApi,
+    pub(crate) hub: Arc<Hub>,
+    /// Cancelled when the front is to stop.
+    pub(crate) stop: CancellationToken,
+    /// The connections.
+    pub(crate) sessions: TaskTracker,
+}
+
+/// A running front. It has a runtime of its own, so that several run in one process and one can die alone.
+pub struct Front {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    app: Arc<App>,
+    runtime: Option<Runtime>,
+}
+
+impl Front {
+    /// Starts a front. Returns once it listens; Redis may come later.
+    pub async fn start(settings: Settings) -> Result<Front, String> {
+        settings.check()?;
+        let auth = Auth::new(&settings)?;
+        let runtime = runtime(&settings)?;
+        let serving = runtime.spawn(serve(settings, auth));
+        let started = serving.await.unwrap_or_else(|e| Err(format!("the front did not start: {e}")));
+        match started {
+            Ok((addr, app)) => Ok(Front { addr, app, runtime: Some(runtime) }),
+            Err(error) => {
+                runtime.shutdown_background();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether rooms can be served.
+    pub fn is_ready(&self) -> bool {
+        !self.app.stop.is_cancelled() && self.app.api.router().is_ready()
+    }
+
+    /// Stops in order: no new connections, the answers that are under way, a close frame for everybody, leaves for
+    /// those who are here. Ends after [`Settings::shutdown_timeout_ms`] in any case.
+    pub async fn shutdown(mut self) {
+        let app = self.app.clone();
+        let deadline = Duration::from_millis(app.settings.shutdown_timeout_ms);
+        app.stop.cancel();
+        app.sessions.close();
+        let orderly = async {
+            app.sessions.wait().await;
+            app.hub.finish().await;
+        };
+        if let Some(runtime) = self.runtime.take() {
+            if tokio::time::timeout(deadline, orderly).await.is_err() {
+                tracing::warn!("not everything ended in time; stopping all the same");
+            }
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Dies as a process does: sockets drop, nobody is told anything.
+    pub fn kill(mut self) {
+        self.die();
+    }
+
+    fn die(&mut self) {
+        self.app.hub.silence();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        self.die();
+    }
+}
+
+fn runtime(settings: &Settings) -> Result<Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if settings.threads > 0 {
+        builder.worker_threads(settings.threads);
+    }
+    builder.enable_all().thread_name("stoa-front").build().map_err(|e| format!("no runtime: {e}"))
+}
+
+async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>), String> {
+    let listener =
+        TcpListener::bind(settings.listen).await.map_err(|e| format!("cannot listen on {}: {e}", settings.listen))?;
+    let addr = listener.local_addr().map_err(|e| format!("the listener has no address: {e}"))?;
+    let keys = Keys::new(&settings.prefix);
+    // Tasks towards Redis last as long as the runtime.
+    let tasks = TaskTracker::new();
+    let router = ShardRouter::single(settings.redis_url()?.reveal(), ModuleApi::probe(&keys), &tasks)?;
+    let node = chance::id();
+    let api = ModuleApi::new(Arc::new(router), keys, &node);
+    let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms));
+    let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());
+    let app = Arc::new(App { settings, auth, api, hub, stop, sessions });
+    tracing::info!(%addr, node, demo = app.settings.demo, "listening");
+    tokio::spawn(accept(listener, app.clone()));
+    Ok((addr, app))
+}
+
+async fn accept(listener: TcpListener, app: Arc<App>) {
+    let service = TowerToHyperService::new(http::routes(app.clone()));
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            // Health checks go on while connections end; new WebSockets are refused by the route.
+            () = app.sessions_ended() => return,
+        };
+        tokio::spawn(serve_connection(stream, service.clone()));
+    }
+}
+
+async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::Router>) {
+    let _ = stream.set_nodelay(true);
+    let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    // What goes wrong here is the other side's doing: it went away or does not speak HTTP.
+    let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
+}
+
+impl App {
+    async fn sessions_ended(&self) {
+        self.stop.cancelled().await;
+        self.sessions.wait().await;
+    }
+}

@@ -1,0 +1,330 @@
+//! What each command does: check, one call to the module, compose the answer.
+
+use super::{Done, Effect, Membership, Session};
+use crate::auth::{Identity, Verb};
+use crate::close::CloseReason;
+use crate::frame::{Code, Command, Connect, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, RoomEmit, reply};
+use crate::module_api::{Here, Opened};
+use crate::names::{self, LOG, PRESENCE, Room};
+use crate::relay::hub::{Hub, Joiner};
+use crate::relay::room::Ask;
+use futures_util::future::{BoxFuture, join_all};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use stoa_core::bounds::JSON_DEPTH_MAX;
+use stoa_core::json;
+
+/// How long a typing mark lasts, in milliseconds.
+const TYPING_MS: u64 = 5_000;
+/// Streams that one join may name: what the module answers at once.
+const STREAMS_MAX: usize = 32;
+/// Largest presence data, in bytes.
+const PRESENCE_BYTES_MAX: usize = 1024;
+/// Time for the personal room to be subscribed before `connect` is answered without it. It comes later then.
+const PERSONAL_TIMEOUT: Duration = Duration::from_secs(1);
+
+type Running = Result<BoxFuture<'static, Done>, FrameError>;
+
+/// A join that is checked and ready.
+struct Plan {
+    room: Room,
+    ask: Ask,
+    here: Option<Here>,
+}
+
+impl Session {
+    pub(super) fn dispatch(&mut self, id: Option<u64>, command: Command) -> Running {
+        let Some(identity) = self.identity.clone() else {
+            return match command {
+                Command::Connect(connect) => Ok(self.connect(id, connect)),
+                _ => Err(FrameError::new(Code::AuthRequired, "the first command has to be connect")),
+            };
+        };
+        let (api, me) = (self.app.api.clone(), self.conn.id.clone());
+        Ok(match command {
+            Command::Connect(_) => {
+                return Err(FrameError::new(Code::InvalidArgument, "this connection is connected already"));
+            }
+            Command::Ping => done(id, async { Ok("{}".into()) }),
+            Command::RoomJoin(join) => {
+                let options = JoinOptions { positions: join.positions, presence: join.presence };
+                return self.join(id, &identity, &join.room, options);
+            }
+            Command::RoomLeave(leave) => return self.leave(id, &leave.room),
+            Command::DocOpen(open) => return self.doc_open(id, &identity, open),
+            Command::RoomEmit(emit) => {
+                let room = self.joined(&emit.room, &identity, Verb::Write)?;
+                done(id, async move {
+                    let RoomEmit { name, data, to, .. } = &emit;
+                    api.room_emit(&room, (&identity.user, &me), name, data.get(), to.as_ref()).await?;
+                    Ok("{}".into())
+                })
+            }
+            Command::MsgPost(post) => {
+                let room = self.joined(&post.room, &identity, Verb::Write)?;
+                done(id, async move { Ok(reply::posted(&api.msg_post(&room, &identity.user, &me, &post).await?)) })
+            }
+            Command::MsgRange(range) => {
+                let room = self.joined(&range.room, &identity, Verb::Read)?;
+                done(id, async move { Ok(reply::range(&api.msg_range(&room, &range).await?)) })
+            }
+            Command::DocClose(close) => {
+                let room = self.joined(&close.room, &identity, Verb::Read)?;
+                self.app.hub.close_stream(&room, self.member, names::document(&close.doc)?);
+                done(id, async { Ok("{}".into()) })
+            }
+            Command::DocSubmit(submit) => {
+                let room = self.joined(&submit.room, &identity, Verb::Write)?;
+                let stream = names::document(&submit.doc)?;
+                done(id, async move {
+                    let by = (identity.user.as_str(), &*me);
+                    Ok(reply::submitted(&api.doc_submit(&room, &stream, by, &submit).await?))
+                })
+            }
+            Command::DocGet(get) => {
+                let room = self.joined(&get.room, &identity, Verb::Read)?;
+                let stream = names::document(&get.doc)?;
+                done(id, async move { Ok(reply::document(&api.doc_get(&room, &stream, get.rev).await?)) })
+            }
+            Command::DocOps(ops) => {
+                let room = self.joined(&ops.room, &identity, Verb::Read)?;
+                let stream = names::document(&ops.doc)?;
+                done(id, async move {
+                    let page = api.doc_ops(&room, &stream, ops.from, ops.to, ops.epoch.as_deref()).await?;
+                    Ok(reply::operations(&page))
+                })
+            }
+            Command::PresenceSet(set) => return self.presence_set(id, &identity, set),
+            Command::PresenceList(list) => {
+                let room = self.joined(&list.room, &identity, Verb::Read)?;
+                done(id, async move { first_part(&api.room_open(&room, &[(PRESENCE.into(), None)]).await?) })
+            }
+            Command::PresenceTyping(typing) => {
+                let room = self.joined(&typing.room, &identity, Verb::Write)?;
+                let ms = if typing.typing { TYPING_MS } else { 0 };
+                done(id, async move { api.presence_typing(&room, &me, ms).await.map(|()| "{}".into()) })
+            }
+        })
+    }
+
+    fn connect(&mut self, id: Option<u64>, connect: Connect) -> BoxFuture<'static, Done> {
+        self.barrier = true;
+        let refuse = |code: FrameError, effect| {
+            let done = Done { id, result: Err(code), effect };
+            Box::pin(std::future::ready(done)) as BoxFuture<'static, Done>
+        };
+        let Some(token) = connect.token.or_else(|| self.bearer.take()) else {
+            let error = FrameError::new(Code::AuthRequired, "token: connect needs one");
+            return refuse(error, Effect::Live(Vec::new()));
+        };
+        let identity = match self.app.auth.verify(&token) {
+            Ok(identity) => Arc::new(identity),
+            Err(error) => {
+                let expired = error.code == Code::AuthExpired;
+                let reason = if expired { CloseReason::AuthExpired } else { CloseReason::AuthInvalid };
+                return refuse(error, Effect::Close(reason));
+            }
+        };
+        self.identity = Some(identity.clone());
+        let personal = identity.personal_room();
+        self.rooms.insert(personal.clone(), Membership::Joined);
+        let plans: Vec<(String, Result<Plan, FrameError>)> = connect
+            .resume
+            .into_iter()
+            .map(|(name, options)| {
+                let plan = self.plan(&identity, &name, options);
+                (name, plan)
+            })
+            .collect();
+        let subscribed = self.call_join(Plan { room: personal.clone(), ask: Vec::new(), here: None });
+        let joins: Vec<_> =
+            plans.into_iter().map(|(name, plan)| (name, plan.map(|plan| self.call_join(plan)))).collect();
+        let (connection, ping_interval_ms) = (self.conn.id.clone(), self.app.settings.ping_interval_ms);
+        Box::pin(async move {
+            let personal_joined = tokio::time::timeout(PERSONAL_TIMEOUT, subscribed);
+            let joins = join_all(joins.into_iter().map(|(name, join)| async move {
+                match join {
+                    Ok(join) => {
+                        let (room, answer) = join.await;
+                        (name, Some((room, answer.is_ok())), answer)
+                    }
+                    Err(error) => (name, None, Err(error)),
+                }
+            }));
+            let (_, joins) = tokio::join!(personal_joined, joins);
+            let (mut rooms, mut effects) = (Vec::new(), vec![(personal, true)]);
+            for (name, effect, answer) in joins {
+                effects.extend(effect);
+                rooms.push(match answer {
+                    Ok(streams) => {
+                        let joined = reply::joined(&name, &streams);
+                        (name, joined)
+                    }
+                    Err(error) => (name, reply::refused(&error)),
+                });
+            }
+            let ok = reply::connected(&connection, &identity, ping_interval_ms, rooms);
+            Done { id, result: Ok(ok), effect: Effect::Joined(effects) }
+        })
+    }
+
+    fn join(&mut self, id: Option<u64>, identity: &Identity, name: &str, options: JoinOptions) -> Running {
+        let plan = self.plan(identity, name, options)?;
+        let name = name.to_owned();
+        self.barrier = true;
+        let join = self.call_join(plan);
+        Ok(Box::pin(async move {
+            let (room, answer) = join.await;
+            let effect = Effect::Joined(vec![(room, answer.is_ok())]);
+            Done { id, result: answer.map(|parts| reply::joined(&name, &parts)), effect }
+        }))
+    }
+
+    /// Checks a join and remembers that it is under way.
+    fn plan(&mut self, identity: &Identity, name: &str, options: JoinOptions) -> Result<Plan, FrameError> {
+        let room = Room::parse(name)?;
+        identity.check(&room, Verb::Read)?;
+        let ask = ask(options.positions)?;
+        let here = options.presence.map(|presence| self.here(identity, presence)).transpose()?;
+        if !self.rooms.contains_key(&room) {
+            // The personal room does not count.
+            if self.rooms.len() > self.app.settings.rooms_max {
+                let message = format!("rooms_max: a connection joins at most {} rooms", self.app.settings.rooms_max);
+                return Err(FrameError::new(Code::TooLarge, message));
+            }
+            self.rooms.insert(room.clone(), Membership::Joining);
+        }
+        Ok(Plan { room, ask, here })
+    }
+
+    fn here(&self, identity: &Identity, presence: Presence) -> Result<Here, FrameError> {
+        let data = presence.data.as_deref().map_or("{}", RawValue::get);
+        let data = named(identity, data)?;
+        Ok(Here { user: identity.user.as_str().into(), connection: self.conn.id.clone(), data })
+    }
+
+    fn call_join(
+        &self,
+        plan: Plan,
+    ) -> impl Future<Output = (Room, Result<Vec<Arc<Opened>>, FrameError>)> + Send + 'static {
+        let user = self.identity.as_ref().map_or("", |identity| identity.user.as_str()).into();
+        let joiner = Joiner { conn: self.conn.clone(), member: self.member, user };
+        let hub: Arc<Hub> = self.app.hub.clone();
+        async move {
+            let answer = hub.join(&plan.room, joiner, plan.ask, plan.here).await;
+            (plan.room, answer)
+        }
+    }
+
+    fn leave(&mut self, id: Option<u64>, name: &str) -> Running {
+        let room = self.member_of(name)?;
+        if room.is_personal() {
+            return Err(FrameError::new(Code::InvalidArgument, "room: nobody leaves the personal room"));
+        }
+        self.rooms.remove(&room);
+        self.app.hub.part(&room, self.member, Duration::ZERO);
+        Ok(done(id, async { Ok("{}".into()) }))
+    }
+
+    fn doc_open(&mut self, id: Option<u64>, identity: &Identity, open: DocOpen) -> Running {
+        let verb = if open.create.is_some() { Verb::Write } else { Verb::Read };
+        let room = self.joined(&open.room, identity, verb)?;
+        let stream = names::document(&open.doc)?;
+        let ask = ask_one(stream.clone(), open.position)?;
+        self.barrier = true;
+        let join = self.call_join(Plan { room: room.clone(), ask: vec![ask], here: None });
+        let api = self.app.api.clone();
+        Ok(Box::pin(async move {
+            let opened = async {
+                if let Some(create) = &open.create {
+                    api.doc_create(&room, &stream, create).await?;
+                }
+                join.await.1
+            };
+            let result = opened.await.and_then(|parts| first(parts.first().map(|part| &**part)));
+            Done { id, result, effect: Effect::Live(vec![room]) }
+        }))
+    }
+
+    fn presence_set(&mut self, id: Option<u64>, identity: &Identity, set: PresenceSet) -> Running {
+        let room = self.joined(&set.room, identity, Verb::Read)?;
+        let patch = named(identity, set.data.get())?;
+        let (hub, member) = (self.app.hub.clone(), self.member);
+        Ok(done(id, async move { hub.presence_set(&room, member, patch).await.map(reply::position) }))
+    }
+
+    /// The room, if the token allows this there and the connection is in it.
+    fn joined(&self, name: &str, identity: &Identity, verb: Verb) -> Result<Room, FrameError> {
+        let room = Room::parse(name)?;
+        identity.check(&room, verb)?;
+        self.member_of(name)
+    }
+
+    fn member_of(&self, name: &str) -> Result<Room, FrameError> {
+        let room = Room::parse(name)?;
+        if self.rooms.get(&room) != Some(&Membership::Joined) {
+            return Err(FrameError::new(Code::NotJoined, "join the room first"));
+        }
+        Ok(room)
+    }
+}
+
+/// A command without effect on the connection itself.
+fn done(
+    id: Option<u64>,
+    work: impl Future<Output = Result<String, FrameError>> + Send + 'static,
+) -> BoxFuture<'static, Done> {
+    Box::pin(async move { Done { id, result: work.await, effect: Effect::Nothing } })
+}
+
+fn first_part(parts: &[Opened]) -> Result<String, FrameError> {
+    first(parts.first())
+}
+
+fn first(part: Option<&Opened>) -> Result<String, FrameError> {
+    part.map(reply::stream_part).ok_or_else(FrameError::internal)
+}
+
+/// What a join asks for: log and presence always, documents if they are named.
+fn ask(mut positions: BTreeMap<String, Option<String>>) -> Result<Ask, FrameError> {
+    for always in [LOG, PRESENCE] {
+        positions.entry(always.to_owned()).or_default();
+    }
+    if positions.len() > STREAMS_MAX {
+        return Err(FrameError::new(Code::TooLarge, format!("positions: at most {STREAMS_MAX} streams at once")));
+    }
+    positions.into_iter().map(|(stream, position)| ask_one(names::stream(&stream)?, position)).collect()
+}
+
+fn ask_one(
+    stream: String,
+    position: Option<String>,
+) -> Result<(Arc<str>, Option<stoa_core::epoch::Position>), FrameError> {
+    let position = position.map(|text| text.parse()).transpose().map_err(|()| {
+        FrameError::new(Code::InvalidArgument, format!("the position of {stream} does not look like 7.9f3a12c0:1042"))
+    })?;
+    Ok((stream.into(), position))
+}
+
+/// Presence data with the token's display name in it: nobody shows another one.
+fn named(identity: &Identity, data: &str) -> Result<String, FrameError> {
+    if data.len() > PRESENCE_BYTES_MAX {
+        let message = format!("presence data has {} bytes, at most {PRESENCE_BYTES_MAX} are allowed", data.len());
+        return Err(FrameError::new(Code::TooLarge, message));
+    }
+    let refused = |refusal: stoa_core::refusal::Refusal| {
+        FrameError::new(Code::parse(refusal.code.as_str()).unwrap_or(Code::InvalidJson), refusal.message)
+    };
+    debug_assert!(JSON_DEPTH_MAX <= 128, "serde_json reads no deeper");
+    let data = json::checked("data", data.as_bytes(), PRESENCE_BYTES_MAX).map_err(refused)?;
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&data)
+        .map_err(|_| FrameError::new(Code::InvalidArgument, "data: presence data is a JSON object"))?;
+    if let Some(name) = &identity.name {
+        let name = serde_json::value::to_raw_value(name).map_err(|_| FrameError::internal())?;
+        fields.insert("name".into(), name);
+    }
+    serde_json::to_string(&fields).map_err(|_| FrameError::internal())
+}

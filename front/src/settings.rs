@@ -1,0 +1,215 @@
+//! Settings: flags, environment variables, and files for secrets.
+
+use clap::{Parser, ValueEnum};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text` out of logs.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Secret::new(text))
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object per line.
+    Json,
+    /// For people at a terminal.
+    Pretty,
+}
+
+/// What a front can be told. Every flag has an environment variable.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "stoa-front", version, about = "The front of Stoa: realtime rooms over WebSocket, kept in Redis")]
+pub struct Settings {
+    /// Address to listen on.
+    #[arg(long, env = "STOA_LISTEN", default_value = "0.0.0.0:8080")]
+    pub listen: SocketAddr,
+    /// Redis with the Stoa module: redis://[user:password@]host:port.
+    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
+    pub redis_url: Secret,
+    /// File that holds the Redis URL; wins over --redis-url.
+    #[arg(long, env = "REDIS_URL_FILE")]
+    pub redis_url_file: Option<PathBuf>,
+    /// First part of every key and channel; fronts with the same prefix share rooms.
+    #[arg(long, env = "STOA_PREFIX", default_value = "stoa")]
+    pub prefix: String,
+
+    /// Shared secret of the tokens (HS256), at least 32 bytes.
+    #[arg(long, env = "STOA_JWT_SECRET", hide_env_values = true)]
+    pub jwt_secret: Option<Secret>,
+    /// File that holds the shared secret; wins over --jwt-secret.
+    #[arg(long, env = "STOA_JWT_SECRET_FILE")]
+    pub jwt_secret_file: Option<PathBuf>,
+    /// Audience that every token must name.
+    #[arg(long, env = "STOA_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Issuer that every token must name.
+    #[arg(long, env = "STOA_JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// Longest remaining life of a token that is accepted, in seconds.
+    #[arg(long, env = "STOA_JWT_LIFETIME_MAX_S", default_value_t = 24 * 3600)]
+    pub jwt_lifetime_max_s: u64,
+    /// Refuse tokens without a `rooms` claim instead of opening all rooms to them.
+    #[arg(long, env = "STOA_REQUIRE_ROOMS_CLAIM")]
+    pub require_rooms_claim: bool,
+    /// Hand out guest tokens to everybody. Several demo fronts need the same --jwt-secret.
+    #[arg(long, env = "STOA_DEMO")]
+    pub demo: bool,
+    /// Origins that browsers may connect from, separated by commas; empty: any (the token is never a cookie).
+    #[arg(long, env = "STOA_ORIGINS", value_delimiter = ',')]
+    pub origins: Vec<String>,
+    /// Directory of the pages to serve at `/`.
+    #[arg(long, env = "STOA_PAGES")]
+    pub pages: Option<PathBuf>,
+
+    /// How long presence outlives a front that died, in milliseconds.
+    #[arg(long, env = "STOA_PRESENCE_TTL_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub presence_ttl_ms: u64,
+    /// How long somebody who closed the connection properly stays listed, in milliseconds: a page reload.
+    #[arg(long, env = "STOA_PRESENCE_CLOSE_GRACE_MS", default_value_t = 5_000)]
+    pub presence_close_grace_ms: u64,
+    /// How long somebody whose connection dropped stays listed, in milliseconds: a tunnel.
+    #[arg(long, env = "STOA_PRESENCE_GRACE_MS", default_value_t = 30_000)]
+    pub presence_grace_ms: u64,
+
+    /// Silence after which a connection is pinged, in milliseconds.
+    #[arg(long, env = "STOA_PING_INTERVAL_MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub ping_interval_ms: u64,
+    /// Silence after a ping that ends a connection, in milliseconds.
+    #[arg(long, env = "STOA_PONG_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub pong_timeout_ms: u64,
+    /// Time for the first frame, in milliseconds.
+    #[arg(long, env = "STOA_CONNECT_TIMEOUT_MS", default_value_t = 5_000)]
+    pub connect_timeout_ms: u64,
+    /// Largest frame from a client, in bytes.
+    #[arg(long, env = "STOA_FRAME_BYTES_MAX", default_value_t = 1024 * 1024)]
+    pub frame_bytes_max: usize,
+    /// Durable events queued for one connection, in bytes, before it is closed as too slow.
+    #[arg(long, env = "STOA_QUEUE_BYTES_MAX", default_value_t = 1024 * 1024)]
+    pub queue_bytes_max: usize,
+    /// Rooms that one connection may join.
+    #[arg(long, env = "STOA_ROOMS_MAX", default_value_t = 100)]
+    pub rooms_max: usize,
+    /// Time for everything to end after SIGTERM, in milliseconds.
+    #[arg(long, env = "STOA_SHUTDOWN_TIMEOUT_MS", default_value_t = 10_000)]
+    pub shutdown_timeout_ms: u64,
+
+    /// Worker threads; 0: one per core.
+    #[arg(long, env = "STOA_THREADS", default_value_t = 0)]
+    pub threads: usize,
+    /// Format of the log.
+    #[arg(long, env = "STOA_LOG_FORMAT", value_enum, default_value = "json")]
+    pub log_format: LogFormat,
+    /// What is logged: a level, or directives as in `info,stoa_front=debug`.
+    #[arg(long, env = "STOA_LOG", default_value = "info,fred=error")]
+    pub log: String,
+}
+
+impl Settings {
+    /// The defaults, with an address that the system chooses: a start for tests.
+    pub fn for_tests(redis_url: &str, jwt_secret: &str) -> Self {
+        let mut settings = Settings::parse_from(["stoa-front"]);
+        settings.listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        settings.redis_url = Secret::new(redis_url);
+        settings.jwt_secret = Some(Secret::new(jwt_secret));
+        settings.threads = 1;
+        settings
+    }
+
+    /// The Redis URL, from its file if there is one.
+    pub fn redis_url(&self) -> Result<Secret, String> {
+        match &self.redis_url_file {
+            Some(file) => read_secret(file),
+            None => Ok(self.redis_url.clone()),
+        }
+    }
+
+    /// The secret of the tokens, from its file if there is one.
+    pub fn jwt_secret(&self) -> Result<Option<Secret>, String> {
+        match &self.jwt_secret_file {
+            Some(file) => read_secret(file).map(Some),
+            None => Ok(self.jwt_secret.clone()),
+        }
+    }
+
+    /// Refuses what cannot work, in words that say what to do.
+    pub fn check(&self) -> Result<(), String> {
+        let named = !self.prefix.is_empty() && self.prefix.len() <= 64;
+        if !named || !self.prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte)) {
+            return Err("--prefix has to be 1 to 64 of A-Z a-z 0-9 _ - . :".into());
+        }
+        if let Some(pages) = self.pages.as_ref().filter(|pages| !pages.is_dir()) {
+            return Err(format!("--pages {} is not a directory", pages.display()));
+        }
+        Ok(())
+    }
+
+    /// [`Settings::ping_interval_ms`] as a duration.
+    pub fn ping_interval(&self) -> Duration {
+        Duration::from_millis(self.ping_interval_ms)
+    }
+    /// [`Settings::pong_timeout_ms`] as a duration.
+    pub fn pong_timeout(&self) -> Duration {
+        Duration::from_millis(self.pong_timeout_ms)
+    }
+}
+
+fn read_secret(file: &Path) -> Result<Secret, String> {
+    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
+    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let settings = Settings::for_tests("redis://:hunter2@h:1", "hunter2-hunter2");
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_from_a_file_wins_and_loses_its_line_end() {
+        let file = std::env::temp_dir().join(format!("stoa-secret-{}", std::process::id()));
+        std::fs::write(&file, "from-file\n").unwrap();
+        let settings = Settings { jwt_secret_file: Some(file.clone()), ..Settings::for_tests("", "from-flag") };
+        assert_eq!(settings.jwt_secret().unwrap().unwrap().reveal(), "from-file");
+        std::fs::remove_file(file).unwrap();
+    }
+
+    #[test]
+    fn a_prefix_that_would_break_the_keys_is_refused() {
+        for prefix in ["", "a{b", "a b", "ä"] {
+            let settings = Settings { prefix: prefix.into(), ..Settings::for_tests("", "s") };
+            assert!(settings.check().is_err(), "{prefix}");
+        }
+    }
+}

@@ -1,24 +1,33 @@
 //! Arguments: bytes become types here, once, and what is left over is refused.
 
+use crate::ffi::Word;
 use crate::reply::Trouble;
 use stoa_core::epoch::Epoch;
 use stoa_core::refusal::Refusal;
 
+/// Longest keyword, in bytes.
+const KEYWORD_BYTES_MAX: usize = 12;
+
 /// A cursor over the arguments after the command's name.
 pub(crate) struct Args<'a> {
-    items: &'a [&'a [u8]],
+    items: &'a [Word<'a>],
 }
 
 impl<'a> Args<'a> {
-    pub(crate) fn new(items: &'a [&'a [u8]]) -> Self {
+    pub(crate) fn new(items: &'a [Word<'a>]) -> Self {
         Args { items }
+    }
+
+    /// The next argument as the server holds it: for keys.
+    pub(crate) fn word(&mut self, what: &str) -> Result<Word<'a>, Trouble> {
+        let (first, rest) = self.items.split_first().ok_or_else(|| Refusal::argument(format!("{what} is missing")))?;
+        self.items = rest;
+        Ok(*first)
     }
 
     /// The next argument as it is.
     pub(crate) fn bytes(&mut self, what: &str) -> Result<&'a [u8], Trouble> {
-        let (first, rest) = self.items.split_first().ok_or_else(|| Refusal::argument(format!("{what} is missing")))?;
-        self.items = rest;
-        Ok(first)
+        Ok(self.word(what)?.bytes())
     }
 
     /// The next argument as UTF-8.
@@ -39,17 +48,17 @@ impl<'a> Args<'a> {
         text.parse().map_err(|()| Refusal::argument("an epoch looks like 7.9f3a12c0").into())
     }
 
-    /// The next keyword in upper case, or `None` at the end.
-    pub(crate) fn keyword(&mut self) -> Option<String> {
+    /// The next keyword, or `None` at the end.
+    pub(crate) fn keyword(&mut self) -> Option<Keyword> {
         let (first, rest) = self.items.split_first()?;
         self.items = rest;
-        Some(String::from_utf8_lossy(first).to_ascii_uppercase())
+        Some(Keyword::of(first.bytes()))
     }
 
     /// Whether another argument is there that is no keyword among `keywords`.
     pub(crate) fn has_value(&self, keywords: &[&str]) -> bool {
         let is_keyword = |item: &[u8]| keywords.iter().any(|k| item.eq_ignore_ascii_case(k.as_bytes()));
-        self.items.first().is_some_and(|item| !is_keyword(item))
+        self.items.first().is_some_and(|item| !is_keyword(item.bytes()))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -60,15 +69,40 @@ impl<'a> Args<'a> {
     pub(crate) fn end(&self) -> Result<(), Trouble> {
         match self.items.first() {
             None => Ok(()),
-            Some(extra) => Err(unknown(&String::from_utf8_lossy(extra))),
+            Some(extra) => Err(unknown(&Keyword::of(extra.bytes()))),
         }
     }
 }
 
+/// A word in upper case, on the stack: reading options allocates nothing.
+#[derive(Default)]
+pub(crate) struct Keyword {
+    upper: [u8; KEYWORD_BYTES_MAX],
+    len: usize,
+}
+
+impl Keyword {
+    fn of(bytes: &[u8]) -> Self {
+        let mut upper = [0; KEYWORD_BYTES_MAX];
+        // What is too long, or not ASCII, is no keyword; a mark at its end keeps it from looking like one.
+        let len = bytes.len().min(KEYWORD_BYTES_MAX);
+        for (to, from) in upper.iter_mut().zip(bytes) {
+            *to = if from.is_ascii_graphic() { from.to_ascii_uppercase() } else { b'?' };
+        }
+        if bytes.len() > KEYWORD_BYTES_MAX {
+            upper[KEYWORD_BYTES_MAX - 1] = b'~';
+        }
+        Keyword { upper, len }
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.upper[..self.len]).unwrap_or("")
+    }
+}
+
 /// The refusal of a word that is no option of the command.
-pub(crate) fn unknown(word: &str) -> Trouble {
-    let shown: String = word.chars().take(40).flat_map(char::escape_default).collect();
-    Refusal::argument(format!("`{shown}` is not an option of this command")).into()
+pub(crate) fn unknown(word: &Keyword) -> Trouble {
+    Refusal::argument(format!("`{}` is not an option of this command", word.as_str())).into()
 }
 
 /// Sets an option, once.

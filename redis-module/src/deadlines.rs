@@ -5,12 +5,11 @@
 //! a replica keeps its entries, so that it can go on after a promotion.
 
 use crate::effects;
-use crate::ffi::{self, Ctx, Key, Mode, RedisModuleCtx, guarded};
+use crate::ffi::{self, Ctx, Key, Mode};
 use crate::settings;
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
-use std::ffi::c_void;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use stoa_core::epoch::{Position, Writer};
 use stoa_core::event::Header;
 use stoa_core::names::RoomKey;
@@ -38,18 +37,23 @@ enum What {
     Gone,
 }
 
+/// When, what, and the name of a key or channel.
+type Deadline = (u64, What, Box<[u8]>);
+
 #[derive(Default)]
 struct State {
-    heap: BinaryHeap<Reverse<(u64, What, Box<[u8]>)>>,
+    heap: BinaryHeap<Reverse<Deadline>>,
     /// The earliest entry of each presence key, so that a later deadline adds no entry.
     presence_due: HashMap<Box<[u8]>, u64>,
     /// Presence keys that were announced a moment ago.
-    told: HashMap<Box<[u8]>, ()>,
+    told: HashSet<Box<[u8]>>,
     /// The newest durable event per stream of rooms that were active a moment ago.
     heads: HashMap<Box<str>, BTreeMap<Box<str>, Position>>,
     armed: Option<(u64, u64)>,
-    /// Until then nobody's lease or grace ends: fronts need time to find a restarted or promoted server.
+    /// Until then nobody leaves the lists in `spared`: fronts need time to find a restarted or promoted server.
     takeover_ends_ms: u64,
+    /// The presence keys that were there when this server took over.
+    spared: HashSet<Box<[u8]>>,
     replication_id: u64,
 }
 
@@ -85,6 +89,7 @@ pub(crate) fn takeover(ctx: &Ctx<'_>, replication_id: Option<u64>) {
     with(|s| {
         s.replication_id = replication_id.unwrap_or(0);
         s.takeover_ends_ms = ffi::now_ms() + settings::takeover_grace_ms();
+        s.spared = s.presence_due.keys().cloned().collect();
     });
     arm(ctx);
 }
@@ -113,13 +118,13 @@ fn schedule_presence(key: &[u8], presence: &Presence) {
 
 /// Tells a room about news of its presence: at once if it was quiet for a tick, else at the end of the tick.
 pub(crate) fn tell_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence) {
-    if with(|s| s.told.contains_key(key.key.as_bytes())) {
+    if with(|s| s.told.contains(key.key.as_bytes())) {
         return;
     }
     if effects::announce_presence(ctx, key, presence) {
         let name: Box<[u8]> = key.key.as_bytes().into();
         with(|s| {
-            s.told.insert(name.clone(), ());
+            s.told.insert(name.clone());
             s.heap.push(Reverse((ffi::now_ms() + settings::presence_tick_ms(), What::News, name)));
         });
         arm(ctx);
@@ -174,19 +179,13 @@ fn arm_at(ctx: &Ctx<'_>, due_ms: u64) {
         }
         ctx.stop_timer(id);
     }
-    let id = ctx.start_timer(due_ms.saturating_sub(ffi::now_ms()), fire);
+    let id = ctx.start_timer(due_ms.saturating_sub(ffi::now_ms()), tick);
     with(|s| s.armed = Some((due_ms, id)));
 }
 
-#[allow(unsafe_code)]
-unsafe extern "C" fn fire(ctx: *mut RedisModuleCtx, _: *mut c_void) {
-    let ctx = Ctx::new(ctx);
+fn tick(ctx: &Ctx<'_>) {
     // A fired timer must not be stopped any more.
     with(|s| s.armed = None);
-    guarded(|| tick(&ctx));
-}
-
-fn tick(ctx: &Ctx<'_>) {
     if !ctx.is_primary() {
         return;
     }
@@ -223,14 +222,10 @@ fn end_presence(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
     with(|s| s.presence_due.remove(name));
     let Ok(room) = RoomKey::parse(name) else { return };
     let now_ms = ffi::now_ms();
-    let waits_until = with(|s| s.takeover_ends_ms);
     let mut key = Key::open(ctx, name, Mode::Read);
     let is_due = matches!(key.value::<Presence>(), Ok(Some(p)) if p.next_deadline().is_some_and(|at| at <= now_ms));
-    if is_due && now_ms < waits_until {
-        return with(|s| {
-            s.presence_due.insert(name.into(), waits_until);
-            s.heap.push(Reverse((waits_until, What::Presence, name.into())));
-        });
+    if is_due && spare(name, now_ms) {
+        return;
     }
     if is_due {
         drop(key);
@@ -241,7 +236,7 @@ fn end_presence(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
                 effects::replicate::<Presence>(ctx, &room, record);
             }
             if !records.is_empty() {
-                effects::notify(ctx, c"presence.ended", &room);
+                effects::notify(ctx, c"presence.ended", name);
             }
             tell_presence(ctx, &room, presence);
         }
@@ -249,6 +244,21 @@ fn end_presence(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
     if let Ok(Some(presence)) = key.value::<Presence>() {
         schedule_presence(name, presence);
     }
+}
+
+/// Puts off what is due in a list that was there at the takeover, until that is over.
+fn spare(name: &[u8], now_ms: u64) -> bool {
+    with(|s| {
+        if now_ms >= s.takeover_ends_ms {
+            s.spared.clear();
+        }
+        let is_spared = s.spared.contains(name);
+        if is_spared {
+            s.presence_due.insert(name.into(), s.takeover_ends_ms);
+            s.heap.push(Reverse((s.takeover_ends_ms, What::Presence, name.into())));
+        }
+        is_spared
+    })
 }
 
 fn tell_again(ctx: &Ctx<'_>, name: &[u8]) {

@@ -1,7 +1,7 @@
 //! What leaves a command: records to replicas and AOF, events to fronts. Nothing else replicates or publishes.
 
 use crate::deadlines;
-use crate::ffi::{Ctx, Key, Mode};
+use crate::ffi::{Ctx, Key, Mode, Name};
 use crate::stored::Stored;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -37,8 +37,8 @@ pub(crate) fn replicate_string(ctx: &Ctx<'_>, key: &[u8], value: &[u8], expires_
 }
 
 /// Tells those who listen to keyspace notifications.
-pub(crate) fn notify(ctx: &Ctx<'_>, event: &CStr, key: &RoomKey<'_>) {
-    ctx.notify(event, key.key.as_bytes());
+pub(crate) fn notify(ctx: &Ctx<'_>, event: &CStr, key: &(impl Name + ?Sized)) {
+    ctx.notify(event, key);
 }
 
 /// Announces an event; answers how many fronts this server reached.

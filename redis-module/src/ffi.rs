@@ -222,9 +222,9 @@ impl Ctx<'_> {
     }
 
     /// Tells those who listen to keyspace notifications of class `d`.
-    pub(crate) fn notify(&self, event: &CStr, key: &[u8]) {
-        let key = OwnString::new(key);
-        redis!(RedisModule_NotifyKeyspaceEvent(self.raw, raw::REDISMODULE_NOTIFY_MODULE, event.as_ptr(), key.0));
+    pub(crate) fn notify(&self, event: &CStr, key: &(impl Name + ?Sized)) {
+        let class = raw::REDISMODULE_NOTIFY_MODULE;
+        key.lend(|key| redis!(RedisModule_NotifyKeyspaceEvent(self.raw, class, event.as_ptr(), key)));
     }
 
     /// The first 64 bits of this server's replication id.
@@ -237,9 +237,9 @@ impl Ctx<'_> {
         id
     }
 
-    /// Calls `fire` with `data` after `ms`, once. Answers the timer's id.
-    pub(crate) fn start_timer(&self, ms: u64, fire: unsafe extern "C" fn(*mut RedisModuleCtx, *mut c_void)) -> u64 {
-        redis!(RedisModule_CreateTimer(self.raw, ms as c_longlong, Some(fire), ptr::null_mut()))
+    /// Calls `work` after `ms`, once. Answers the timer's id.
+    pub(crate) fn start_timer(&self, ms: u64, work: fn(&Ctx<'_>)) -> u64 {
+        redis!(RedisModule_CreateTimer(self.raw, ms as c_longlong, Some(fire), work as *mut c_void))
     }
 
     /// Stops a timer that has not fired.
@@ -275,6 +275,12 @@ impl Ctx<'_> {
         let line = CString::new(line).unwrap_or_default();
         redis!(RedisModule_ReplyWithError(self.raw, line.as_ptr()));
     }
+}
+
+unsafe extern "C" fn fire(ctx: *mut RedisModuleCtx, work: *mut c_void) {
+    // SAFETY: `start_timer` passed a function of exactly this type.
+    let work = unsafe { std::mem::transmute::<*mut c_void, fn(&Ctx<'_>)>(work) };
+    guarded(|| work(&Ctx::new(ctx)));
 }
 
 /// The first 64 bits of a replication id, which is 40 hexadecimal digits. Never 0.
@@ -320,6 +326,36 @@ pub(crate) fn bytes_of<'a>(string: *const RedisModuleString) -> &'a [u8] {
     unsafe { std::slice::from_raw_parts(data.cast(), len) }
 }
 
+/// A string of Redis for as long as the call that handed it out: an argument.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(crate) struct Word<'a>(*mut RedisModuleString, PhantomData<&'a [u8]>);
+
+impl<'a> Word<'a> {
+    pub(crate) fn bytes(self) -> &'a [u8] {
+        bytes_of(self.0)
+    }
+}
+
+/// What a key can be opened by.
+pub(crate) trait Name {
+    /// Lends the name as a string of Redis.
+    fn lend<T>(&self, to: impl FnOnce(*mut RedisModuleString) -> T) -> T;
+}
+
+impl Name for Word<'_> {
+    fn lend<T>(&self, to: impl FnOnce(*mut RedisModuleString) -> T) -> T {
+        to(self.0)
+    }
+}
+
+impl Name for [u8] {
+    fn lend<T>(&self, to: impl FnOnce(*mut RedisModuleString) -> T) -> T {
+        let name = OwnString::new(self);
+        to(name.0)
+    }
+}
+
 /// How a key is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -336,13 +372,13 @@ pub(crate) struct Key<'c> {
 }
 
 impl<'c> Key<'c> {
-    pub(crate) fn open(ctx: &Ctx<'c>, name: &[u8], mode: Mode) -> Self {
-        let name = OwnString::new(name);
+    pub(crate) fn open(ctx: &Ctx<'c>, name: &(impl Name + ?Sized), mode: Mode) -> Self {
         let flags = match mode {
             Mode::Read => raw::REDISMODULE_READ,
             Mode::Write => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE,
         };
-        Key { raw: redis!(RedisModule_OpenKey(ctx.raw, name.0, flags as c_int)), call: PhantomData }
+        let raw = name.lend(|name| redis!(RedisModule_OpenKey(ctx.raw, name, flags as c_int)));
+        Key { raw, call: PhantomData }
     }
 
     fn kind(&self) -> isize {
@@ -397,10 +433,10 @@ impl<'c> Key<'c> {
         Ok(Some(redis!(RedisModule_ModuleTypeGetValue(self.raw)).cast()))
     }
 
-    /// The bytes of a native string; empty if the key does not exist.
-    pub(crate) fn string(&self) -> Result<Vec<u8>, Trouble> {
+    /// The bytes of a native string, until the key changes; empty if the key does not exist.
+    pub(crate) fn string(&self) -> Result<&[u8], Trouble> {
         if self.is_empty() {
-            return Ok(Vec::new());
+            return Ok(&[]);
         }
         if self.kind() != raw::REDISMODULE_KEYTYPE_STRING {
             return Err(Trouble::WrongType);
@@ -408,10 +444,10 @@ impl<'c> Key<'c> {
         let mut len = 0;
         let data = redis!(RedisModule_StringDMA(self.raw, &mut len, raw::REDISMODULE_READ as c_int));
         if data.is_null() {
-            return Ok(Vec::new());
+            return Ok(&[]);
         }
-        // SAFETY: the bytes stay until the key changes; they are copied before that.
-        Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) }.to_vec())
+        // SAFETY: the bytes stay until the key changes, which takes `&mut self`.
+        Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
     }
 
     /// Sets a native string that ends at a Unix time in milliseconds.
@@ -462,8 +498,9 @@ pub(crate) fn enter(
     let outcome = guarded(|| {
         // SAFETY: Redis hands over `argc` strings that live as long as the call.
         let strings = unsafe { std::slice::from_raw_parts(argv, argc as usize) };
-        let words: Vec<&[u8]> = strings.iter().skip(1).map(|s| bytes_of(*s)).collect();
-        handler(&ctx, Args::new(&words))
+        // SAFETY: a Word is nothing but the pointer.
+        let words = unsafe { std::slice::from_raw_parts(strings.as_ptr().cast::<Word<'_>>(), strings.len()) };
+        handler(&ctx, Args::new(words.get(1..).unwrap_or_default()))
     });
     match outcome {
         Some(Ok(reply)) => ctx.reply(&reply),

@@ -23,8 +23,10 @@ use std::collections::BTreeMap;
 
 pub use told::Snapshot;
 
-/// Longest lease, grace or typing mark, in milliseconds: a day.
+/// Longest lease or grace, in milliseconds: a day.
 pub const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
+/// Longest typing mark, in milliseconds: who types says so again and again.
+pub const TYPING_MS_MAX: u64 = 60 * 1000;
 /// Connections that end in one step: bounds the work between two other commands.
 pub const ENDED_PER_STEP_MAX: usize = 512;
 /// People that an announcement of typing names: more do not fit a line.
@@ -175,8 +177,8 @@ impl Presence {
 
     /// Marks the person behind a connection as typing for `ms`, or as not typing with 0. Answers how many type.
     pub fn type_for(&mut self, connection: &str, ms: u64, now_ms: u64) -> Result<u64, Refusal> {
-        if ms > 0 {
-            check_wait("ms", ms)?;
+        if ms > TYPING_MS_MAX {
+            return Err(Refusal::argument(format!("ms has to be 0 to {TYPING_MS_MAX}")));
         }
         let user = self.known(connection)?.user.clone();
         if ms == 0 {

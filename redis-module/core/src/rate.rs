@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 /// Most limits decided in one call.
 pub const LIMITS_MAX: usize = 8;
 /// Longest time from empty to full, in nanoseconds: ten years.
-const FILL_NS_MAX: u128 = 10 * 366 * 86_400 * 1_000_000_000;
+const FILL_NS_MAX: u64 = 10 * 366 * 86_400 * 1_000_000_000;
 const NS_PER_MS: u64 = 1_000_000;
 /// Leads the stored bytes.
 const STATE_VERSION: u8 = 1;
@@ -28,12 +28,12 @@ impl Limit {
         if burst == 0 || count == 0 || period_ms == 0 {
             return Err(Refusal::argument("burst, count and period_ms have to be at least 1"));
         }
-        let interval_ns = (u128::from(period_ms) * u128::from(NS_PER_MS)).div_ceil(u128::from(count));
-        if interval_ns.checked_mul(u128::from(burst)).is_none_or(|fill_ns| fill_ns > FILL_NS_MAX) {
-            return Err(Refusal::argument("this limit takes more than ten years from empty to full"));
+        let interval_ns = period_ms.checked_mul(NS_PER_MS).map(|period_ns| period_ns.div_ceil(count));
+        let fill_ns = interval_ns.and_then(|interval_ns| interval_ns.checked_mul(burst));
+        match (interval_ns, fill_ns) {
+            (Some(interval_ns), Some(fill_ns)) if fill_ns <= FILL_NS_MAX => Ok(Limit { burst, interval_ns }),
+            _ => Err(Refusal::argument("this limit takes more than ten years from empty to full")),
         }
-        // Below FILL_NS_MAX, which fits 64 bits.
-        Ok(Limit { burst, interval_ns: interval_ns as u64 })
     }
 
     fn fill_ns(self) -> u64 {
@@ -80,19 +80,21 @@ pub fn take(state: &[u8], limits: &[Limit], cost: u64, now_ns: u64) -> Result<De
             limit.burst
         )));
     }
-    let stored = read(state)?;
-    let arrivals: Vec<u64> = (0..limits.len()).map(|i| stored.get(i).copied().unwrap_or(0).max(now_ns)).collect();
-    let wait_ns = limits.iter().zip(&arrivals).map(|(limit, at)| wait_ns(*limit, *at, cost, now_ns)).max().unwrap_or(0);
-    let allowed = wait_ns == 0;
-    let after: Vec<u64> = limits
-        .iter()
-        .zip(&arrivals)
-        .map(|(limit, at)| if allowed { at + limit.interval_ns * cost } else { *at })
-        .collect();
-    let verdict = verdict(limits, &after, now_ns, wait_ns);
-    let store = (allowed && cost > 0).then(|| {
+    let mut arrivals = read(state)?;
+    for arrival in &mut arrivals {
+        *arrival = (*arrival).max(now_ns);
+    }
+    let wait_ns = limits.iter().zip(arrivals).map(|(limit, at)| wait_ns(*limit, at, cost, now_ns)).max().unwrap_or(0);
+    if wait_ns == 0 {
+        for (limit, arrival) in limits.iter().zip(&mut arrivals) {
+            *arrival += limit.interval_ns * cost;
+        }
+    }
+    let after = &arrivals[..limits.len()];
+    let verdict = verdict(limits, after, now_ns, wait_ns);
+    let store = (wait_ns == 0 && cost > 0).then(|| {
         let last = after.iter().copied().max().unwrap_or(now_ns);
-        (write(&after), last.div_ceil(NS_PER_MS))
+        (write(after), last.div_ceil(NS_PER_MS))
     });
     Ok(Decision { verdict, store })
 }
@@ -127,18 +129,26 @@ fn write(arrivals: &[u64]) -> Vec<u8> {
     bytes
 }
 
-fn read(bytes: &[u8]) -> Result<Vec<u64>, Refusal> {
-    let Some((version, arrivals)) = bytes.split_first() else { return Ok(Vec::new()) };
-    let (chunks, rest) = arrivals.as_chunks::<8>();
+/// The arrivals that are stored, and 0 for limits that were not there when it was.
+fn read(bytes: &[u8]) -> Result<[u64; LIMITS_MAX], Refusal> {
+    let mut arrivals = [0; LIMITS_MAX];
+    let Some((version, stored)) = bytes.split_first() else { return Ok(arrivals) };
+    let (chunks, rest) = stored.as_chunks::<8>();
     if *version != STATE_VERSION || !rest.is_empty() || chunks.len() > LIMITS_MAX {
-        return Err(Refusal::argument("the key holds a string that no limit has written"));
+        return Err(foreign());
     }
-    // Nothing later than the longest fill from now can have been stored; the caller's arithmetic relies on it.
-    let arrivals: Vec<u64> = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
-    if arrivals.iter().any(|at| *at > u64::MAX / 4) {
-        return Err(Refusal::argument("the key holds a string that no limit has written"));
+    for (arrival, chunk) in arrivals.iter_mut().zip(chunks) {
+        *arrival = u64::from_le_bytes(*chunk);
+        // Nothing much later than the longest fill from now can have been stored; the sums rely on it.
+        if *arrival > u64::MAX / 4 {
+            return Err(foreign());
+        }
     }
     Ok(arrivals)
+}
+
+fn foreign() -> Refusal {
+    Refusal::argument("the key holds a string that no limit has written")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub enum Code {
     InvalidKey,
     /// A value that has to be JSON is not, or nests too deeply.
     InvalidJson,
-    /// The operation is malformed, reaches beyond the text or cuts a character in two.
+    /// The operation is malformed or cuts a character in two.
     InvalidOperation,
     /// A bound on size or count is exceeded; the message names it.
     TooLarge,
@@ -21,7 +21,7 @@ pub enum Code {
     Stale,
     /// The base revision is newer than the stream: the caller is wrong, or writes to another server.
     Ahead,
-    /// The caller's idea of the text differs from the text: take the snapshot.
+    /// The operation reaches beyond the text, or the caller's idea of the text differs: take the snapshot.
     Desync,
     /// The history that the caller saw was replaced: drop what is newer than the named revision.
     Rollback,

@@ -16,7 +16,7 @@ use stoa_core::refusal::{Code, Refusal};
 
 /// DOC.CREATE key type [content] [EOL lf|any]
 pub(crate) fn create(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let kind: DocumentType = args.text("type")?.parse().map_err(|()| Refusal::argument("the type has to be `text`"))?;
     let content = if args.has_value(&["EOL"]) { args.text("content")? } else { "" };
     let mut ends = None;
@@ -29,14 +29,14 @@ pub(crate) fn create(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     if let Some(known) = open.value::<Document>()? {
         return Ok(created_reply(false, known));
     }
     let document = Document::create(kind, content, ends.unwrap_or_default(), writer(ctx), &bounds())?;
     let frame = document.created_frame(key.room, key.stream);
     effects::replicate_state(ctx, &key, &document);
-    effects::notify(ctx, c"doc.create", &key);
+    effects::notify(ctx, c"doc.create", &name);
     effects::announce(ctx, key.channel, &Header::durable(key.stream, document.epoch(), 0, 0), &frame);
     let reply = created_reply(true, &document);
     open.put(document);
@@ -45,7 +45,7 @@ pub(crate) fn create(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// DOC.SUBMIT key rev op [ID client seq] [EPOCH epoch] [LEN n] [HASH hash] [UNIT utf16|char] [BY user conn]
 pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let (rev, op) = (args.integer("rev")?, args.bytes("op")?);
     let (mut id, mut epoch, mut len, mut hash, mut unit, mut by) = (None, None, None, None, None, None);
     while let Some(word) = args.keyword() {
@@ -68,12 +68,12 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let unit = unit.unwrap_or_default();
     let submit = Submit { rev, op, epoch, identity, user, len, hash, unit };
 
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
     let submitted = document.submit(&submit, writer(ctx), ffi::now_ms(), &bounds())?;
     if let Some(effect) = &submitted.effect {
         effects::replicate::<Document>(ctx, &key, effect);
-        effects::notify(ctx, c"doc.submit", &key);
+        effects::notify(ctx, c"doc.submit", &name);
     }
     if submitted.created && !submitted.duplicate {
         let frame = document.frame(key.room, key.stream, submitted.rev).unwrap_or_default();
@@ -93,7 +93,7 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// DOC.GET key [REV n]
 pub(crate) fn get(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, _) = stream_key(ctx, &mut args)?;
     let mut rev = None;
     while let Some(word) = args.keyword() {
         match word.as_str() {
@@ -101,7 +101,7 @@ pub(crate) fn get(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let open = Key::open(ctx, &name, Mode::Read);
     let document = open.value::<Document>()?.ok_or_else(missing)?;
     let rev = rev.unwrap_or(document.rev());
     let content = document.content_at(rev)?;
@@ -115,7 +115,7 @@ pub(crate) fn get(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// DOC.OPS key from [to] [EPOCH epoch] [COUNT c]
 pub(crate) fn ops(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let from = args.integer("from")?;
     let to = if args.has_value(&["EPOCH", "COUNT"]) { Some(args.integer("to")?) } else { None };
     let (mut epoch, mut count) = (None, None);
@@ -126,7 +126,7 @@ pub(crate) fn ops(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let open = Key::open(ctx, &name, Mode::Read);
     let document = open.value::<Document>()?.ok_or_else(missing)?;
     let changes = document.changes(key.room, key.stream, (from, epoch), to, count.unwrap_or(usize::MAX), &bounds());
     Ok(changes_reply(changes, position(document)))

@@ -7,17 +7,18 @@ pub(crate) mod rate;
 pub(crate) mod room;
 
 use crate::args::Args;
-use crate::ffi::Ctx;
+use crate::ffi::{Ctx, Word};
 use crate::reply::{Reply, Trouble};
 use stoa_core::changes::Changes;
 use stoa_core::epoch::{Epoch, Position};
 use stoa_core::names::RoomKey;
 use stoa_core::refusal::Refusal;
 
-/// Takes the key of a room's stream from the arguments.
-fn stream_key<'a>(ctx: &Ctx<'_>, args: &mut Args<'a>) -> Result<RoomKey<'a>, Trouble> {
+/// Takes the key of a room's stream from the arguments: as the server names it, and what it says.
+fn stream_key<'a>(ctx: &Ctx<'_>, args: &mut Args<'a>) -> Result<(Word<'a>, RoomKey<'a>), Trouble> {
     check_database(ctx)?;
-    Ok(RoomKey::parse(args.bytes("key")?)?)
+    let name = args.word("key")?;
+    Ok((name, RoomKey::parse(name.bytes())?))
 }
 
 /// A channel says nothing of the database, so rooms live in one.

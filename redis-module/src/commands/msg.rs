@@ -19,7 +19,7 @@ pub(super) const RANGE_COUNT: usize = 50;
 
 /// MSG.POST key user json [ID client seq] [TYPE type] [REPLY n] [CONN conn]
 pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let (user, body) = (args.text("user")?, args.bytes("json")?);
     let (mut identity, mut kind, mut reply, mut connection) = (None, None, None, None);
     while let Some(word) = args.keyword() {
@@ -34,7 +34,7 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let post = Post { user, body, kind: kind.unwrap_or("text"), reply, identity };
     let bounds = bounds();
 
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     let mut fresh = None;
     let log = match open.value_mut::<Log>()? {
         Some(log) => log,
@@ -48,7 +48,7 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             open.put(log);
         }
         effects::replicate::<Log>(ctx, &key, record);
-        effects::notify(ctx, c"msg.post", &key);
+        effects::notify(ctx, c"msg.post", &name);
         let mut header = Header::durable(key.stream, epoch, posted.answer.rev - 1, posted.answer.rev);
         header.origin = connection.unwrap_or_default().to_owned();
         effects::announce(ctx, key.channel, &header, &frame);
@@ -63,7 +63,7 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// MSG.RANGE key [BEFORE n | AFTER n] [COUNT c]
 pub(crate) fn range(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, _) = stream_key(ctx, &mut args)?;
     let (mut which, mut count) = (None, None);
     while let Some(word) = args.keyword() {
         match word.as_str() {
@@ -73,7 +73,7 @@ pub(crate) fn range(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let open = Key::open(ctx, &name, Mode::Read);
     let (position, (messages, more)) = match open.value::<Log>()? {
         None => (Position::START, (Vec::new(), false)),
         Some(log) => {
@@ -91,7 +91,7 @@ pub(crate) fn range(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// MSG.SINCE key rev [EPOCH epoch] [COUNT c]
 pub(crate) fn since(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let rev = args.integer("rev")?;
     let (mut epoch, mut count) = (None, None);
     while let Some(word) = args.keyword() {
@@ -101,7 +101,7 @@ pub(crate) fn since(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let open = Key::open(ctx, &name, Mode::Read);
     let Some(log) = open.value::<Log>()? else {
         let nothing = if rev == 0 { Changes::Page { events: Vec::new(), through: 0 } } else { Changes::Unknown };
         return Ok(changes_reply(nothing, Position::START));

@@ -4,7 +4,7 @@ use super::{epoch_reply, stream_key};
 use crate::args::{Args, once, unknown};
 use crate::deadlines::{self, writer};
 use crate::effects;
-use crate::ffi::{self, Ctx, Key, Mode};
+use crate::ffi::{self, Ctx, Key, Mode, Word};
 use crate::reply::{Outcome, Reply, Trouble};
 use crate::settings::bounds;
 use std::ffi::CStr;
@@ -16,7 +16,7 @@ use stoa_core::refusal::{Code, Refusal};
 
 /// PRESENCE.JOIN key user conn node ttl_ms [DATA json] [PRIVATE json]
 pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let (user, connection, node) = (args.text("user")?, args.text("conn")?, args.text("node")?);
     let ttl_ms = args.integer("ttl_ms")?;
     let (mut data, mut private) = (None, None);
@@ -29,7 +29,7 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     }
     let join = Join { user, connection, node, ttl_ms, data, private };
 
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     let mut fresh = None;
     let presence = match open.value_mut::<Presence>()? {
         Some(presence) => presence,
@@ -40,7 +40,7 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         Some(presence) => open.value_or_insert(|| presence)?,
         None => open.value_mut::<Presence>()?.ok_or(Trouble::WrongType)?,
     };
-    settle(ctx, &key, presence, &changed, c"presence.join");
+    settle(ctx, (&name, &key), presence, &changed, c"presence.join");
     Ok(Reply::Map(vec![
         ("rev", presence.rev().into()),
         ("epoch", epoch_reply(presence.epochs().current())),
@@ -51,22 +51,22 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// PRESENCE.SET key conn json
 pub(crate) fn set(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let (connection, patch) = (args.text("conn")?, args.bytes("json")?);
     args.end()?;
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     let presence = here(&mut open)?;
     let changed = presence.patch(connection, patch, writer(ctx), &bounds())?;
-    settle(ctx, &key, presence, &changed, c"presence.set");
+    settle(ctx, (&name, &key), presence, &changed, c"presence.set");
     Ok(position_reply(presence, None))
 }
 
 /// PRESENCE.BEAT key node ttl_ms
 pub(crate) fn beat(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let (node, ttl_ms) = (args.text("node")?, args.integer("ttl_ms")?);
     args.end()?;
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     let Some(presence) = open.value_mut::<Presence>()? else { return Ok(Reply::Integer(0)) };
     let changed = presence.beat(node, ttl_ms, writer(ctx), ffi::now_ms(), &bounds())?;
     // Nobody outside sees a lease move: it is replicated, and not announced or notified.
@@ -79,7 +79,7 @@ pub(crate) fn beat(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// PRESENCE.LEAVE key conn [GRACE ms]
 pub(crate) fn leave(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let connection = args.text("conn")?;
     let mut grace_ms = None;
     while let Some(word) = args.keyword() {
@@ -88,20 +88,20 @@ pub(crate) fn leave(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Write);
+    let mut open = Key::open(ctx, &name, Mode::Write);
     let presence = here(&mut open)?;
     let changed = presence.leave(connection, grace_ms.unwrap_or(0), writer(ctx), ffi::now_ms(), &bounds())?;
-    settle(ctx, &key, presence, &changed, c"presence.leave");
+    settle(ctx, (&name, &key), presence, &changed, c"presence.leave");
     Ok(position_reply(presence, Some(changed.connections)))
 }
 
 /// PRESENCE.TYPING key conn ms
 pub(crate) fn typing(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let (connection, ms) = (args.text("conn")?, args.integer("ms")?);
     args.end()?;
     // Who types is the primary's alone: nothing that is stored changes, so the key is opened for reading.
-    let mut open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let mut open = Key::open(ctx, &name, Mode::Read);
     let presence = here(&mut open)?;
     let count = presence.type_for(connection, ms, ffi::now_ms())?;
     deadlines::presence_changed(ctx, key.key.as_bytes(), presence);
@@ -111,7 +111,7 @@ pub(crate) fn typing(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// PRESENCE.LIST key [SINCE position]
 pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, key) = stream_key(ctx, &mut args)?;
     let mut since = None;
     while let Some(word) = args.keyword() {
         match word.as_str() {
@@ -123,7 +123,7 @@ pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let open = Key::open(ctx, &name, Mode::Read);
     let nobody = Presence::default();
     let presence = open.value::<Presence>()?.unwrap_or(&nobody);
     let bounds = bounds();
@@ -148,9 +148,9 @@ pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// PRESENCE.COUNT key
 pub(crate) fn count(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let key = stream_key(ctx, &mut args)?;
+    let (name, _) = stream_key(ctx, &mut args)?;
     args.end()?;
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+    let open = Key::open(ctx, &name, Mode::Read);
     Ok(open.value::<Presence>()?.map_or(0, Presence::count).into())
 }
 
@@ -167,10 +167,16 @@ pub(crate) fn apply(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
 }
 
 /// Replicates a change, tells of it, and plans what ends by itself.
-fn settle(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence, changed: &Changed, event: &CStr) {
+fn settle(
+    ctx: &Ctx<'_>,
+    (name, key): (&Word<'_>, &RoomKey<'_>),
+    presence: &mut Presence,
+    changed: &Changed,
+    event: &CStr,
+) {
     let Some(record) = &changed.record else { return };
     effects::replicate::<Presence>(ctx, key, record);
-    effects::notify(ctx, event, key);
+    effects::notify(ctx, event, name);
     deadlines::presence_changed(ctx, key.key.as_bytes(), presence);
     deadlines::tell_presence(ctx, key, presence);
 }

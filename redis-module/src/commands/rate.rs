@@ -8,7 +8,7 @@ use stoa_core::rate::{self, Limit};
 
 /// RATE.TAKE key LIMIT burst count period_ms [LIMIT burst count period_ms …] [COST n]
 pub(crate) fn take(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let name = args.bytes("key")?;
+    let name = args.word("key")?;
     let mut limits = Vec::with_capacity(2);
     let mut cost = 1;
     while let Some(word) = args.keyword() {
@@ -20,11 +20,11 @@ pub(crate) fn take(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             _ => return Err(unknown(&word)),
         }
     }
-    let state = Key::open(ctx, name, Mode::Read).string()?;
-    let decision = rate::take(&state, &limits, cost, ffi::now_ns())?;
+    // Opened for reading first: a refusal must not disturb those who watch the key.
+    let decision = rate::take(Key::open(ctx, &name, Mode::Read).string()?, &limits, cost, ffi::now_ns())?;
     if let Some((bytes, ends_ms)) = &decision.store {
-        Key::open(ctx, name, Mode::Write).set_string(bytes, *ends_ms);
-        effects::replicate_string(ctx, name, bytes, *ends_ms);
+        Key::open(ctx, &name, Mode::Write).set_string(bytes, *ends_ms);
+        effects::replicate_string(ctx, name.bytes(), bytes, *ends_ms);
     }
     let verdict = decision.verdict;
     Ok(Reply::List(vec![

@@ -3,7 +3,7 @@
 use super::{check_database, doc, epoch_reply, events_reply, msg};
 use crate::args::{Args, once, unknown};
 use crate::effects;
-use crate::ffi::{Ctx, Key, Mode};
+use crate::ffi::{Ctx, Key, Mode, Word};
 use crate::reply::{Outcome, Reply, Trouble};
 use crate::settings::bounds;
 use stoa_core::bounds::Bounds;
@@ -77,33 +77,35 @@ fn addressee(args: &mut Args<'_>) -> Result<To, Trouble> {
 /// ROOM.OPEN key position [key position …]
 pub(crate) fn open(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     check_database(ctx)?;
-    let mut wanted: Vec<(RoomKey<'_>, Option<Position>)> = Vec::new();
+    let mut wanted: Vec<(Word<'_>, RoomKey<'_>, Option<Position>)> = Vec::new();
     while !args.is_empty() {
-        let key = RoomKey::parse(args.bytes("key")?)?;
+        let name = args.word("key")?;
+        let key = RoomKey::parse(name.bytes())?;
         let position = match args.text("position")? {
             "-" => None,
             text => {
                 Some(text.parse().map_err(|()| Refusal::argument("a position looks like 7.9f3a12c0:1042, none is -"))?)
             }
         };
-        if wanted.first().is_some_and(|(first, _)| first.channel != key.channel) {
+        if wanted.first().is_some_and(|(_, first, _)| first.channel != key.channel) {
             return Err(Refusal::argument("all keys have to be of one room").into());
         }
-        wanted.push((key, position));
+        wanted.push((name, key, position));
     }
     if wanted.len() > KEYS_MAX {
         return Err(Refusal::argument(format!("at most {KEYS_MAX} keys are opened together")).into());
     }
     let mut bounds = bounds();
     bounds.page_entries_max = RESUMED_EVENTS_MAX;
-    let streams: Result<Vec<Reply>, Trouble> =
-        wanted.iter().map(|(key, position)| open_stream(ctx, key, *position, &bounds)).collect();
+    let streams: Result<Vec<Reply>, Trouble> = wanted
+        .iter()
+        .map(|(name, key, held)| open_stream(&Key::open(ctx, name, Mode::Read), key, *held, &bounds))
+        .collect();
     Ok(Reply::List(streams?))
 }
 
 /// The part of one stream: what its holder missed, or all of it and why.
-fn open_stream(ctx: &Ctx<'_>, key: &RoomKey<'_>, held: Option<Position>, bounds: &Bounds) -> Result<Reply, Trouble> {
-    let open = Key::open(ctx, key.key.as_bytes(), Mode::Read);
+fn open_stream(open: &Key<'_>, key: &RoomKey<'_>, held: Option<Position>, bounds: &Bounds) -> Result<Reply, Trouble> {
     let mut fields = vec![("stream", key.stream.into())];
     if let Ok(Some(log)) = open.value::<Log>() {
         return Ok(log_part(fields, log, key, held, bounds));

@@ -59,10 +59,10 @@ fn register_settings(ctx: &Ctx<'_>, words: &[&[u8]]) -> Result<(), String> {
         let done = redis!(RedisModule_RegisterNumericConfig(
             ctx.raw,
             name.as_ptr(),
-            value as c_longlong,
+            value,
             raw::REDISMODULE_CONFIG_DEFAULT,
-            setting.min as c_longlong,
-            setting.max as c_longlong,
+            setting.min,
+            setting.max,
             Some(read_setting),
             Some(write_setting),
             None,
@@ -76,7 +76,7 @@ fn register_settings(ctx: &Ctx<'_>, words: &[&[u8]]) -> Result<(), String> {
 }
 
 unsafe extern "C" fn read_setting(_name: *const c_char, at: *mut c_void) -> c_longlong {
-    guarded(|| settings::get(at.addr())).unwrap_or(0) as c_longlong
+    guarded(|| settings::get(at.addr())).unwrap_or(0)
 }
 
 unsafe extern "C" fn write_setting(
@@ -85,7 +85,7 @@ unsafe extern "C" fn write_setting(
     at: *mut c_void,
     _error: *mut *mut RedisModuleString,
 ) -> c_int {
-    guarded(|| settings::set(at.addr(), value as i64));
+    guarded(|| settings::set(at.addr(), value));
     raw::REDISMODULE_OK as c_int
 }
 

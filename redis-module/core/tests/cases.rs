@@ -8,8 +8,8 @@
 //! | `parse` | `json`: the text of an operation | `op`: its normal form, or `null` where it must be refused |
 //! | `apply` | `text`, `op` | `out`: the text after it; `deleted`: what it deleted, one after the other |
 //! | `invert` | `op`, `deleted` | `out`: the operation that takes it back |
-//! | `transform` | concurrent `x` and `over`, both on `text` | `left`, `right`: x over the other, with x's text to the left (what arrives, a client's own) or right (what a client receives) at one place |
-//! | `compose` | `first` on `text`, then `second` | `late` (history) and `early` (a client's own pending) |
+//! | `transform` | concurrent `x` and `over` | `left`, `right`: x over the other, with x's text to the left (what arrives, a client's own) or right (what a client receives) at one place |
+//! | `compose` | `first`, then `second` | `late` (history) and `early` (a client's own pending) |
 //! | `cursor` | position `at`, `op` | `left`, `right`: staying before or going after text inserted at it |
 //! | `selection` | `anchor`, `head`, `op` | `out`: [anchor, head] after it |
 //! | `hash` | `text` | `out`: 64-bit FNV-1a of its UTF-8, as 16 hexadecimal digits |
@@ -112,6 +112,12 @@ fn the_frozen_cases_hold() {
 /// The cases without their answers.
 fn generated() -> Vec<Value> {
     let mut cases: Vec<Value> = PARSE.iter().map(|json| json!({ "do": "parse", "json": json })).collect();
+    for [first, second] in MEETING {
+        let (first, second): (Value, Value) =
+            (serde_json::from_str(first).unwrap(), serde_json::from_str(second).unwrap());
+        cases.push(json!({ "do": "transform", "x": first, "over": second }));
+        cases.push(json!({ "do": "compose", "first": first, "second": second }));
+    }
     for seed in 0..CASES_PER_RULE {
         let mut chance = Chance(seed);
         let size = 2 + chance.below(9);
@@ -132,8 +138,8 @@ fn generated() -> Vec<Value> {
         let (anchor, head) = (place(&mut chance), place(&mut chance));
         cases.push(json!({ "do": "apply", "text": text, "op": out(&a) }));
         cases.push(json!({ "do": "invert", "op": out(&a), "deleted": deleted }));
-        cases.push(json!({ "do": "transform", "text": text, "x": out(&a), "over": out(&b) }));
-        cases.push(json!({ "do": "compose", "text": text, "first": out(&a), "second": out(&next) }));
+        cases.push(json!({ "do": "transform", "x": out(&a), "over": out(&b) }));
+        cases.push(json!({ "do": "compose", "first": out(&a), "second": out(&next) }));
         cases.push(json!({ "do": "cursor", "at": head, "op": out(&a) }));
         cases.push(json!({ "do": "selection", "anchor": anchor, "head": head, "op": out(&a) }));
         if seed < 10 {
@@ -192,4 +198,20 @@ const PARSE: [&str; 48] = [
     "[undefined]",
     "[1 2]",
     "[-9223372036854775808,1,-9223372036854775808,4]",
+];
+
+/// Inserts and deletions that meet at one place: where implementations differ.
+const MEETING: [[&str; 2]; 12] = [
+    ["[1,\"a\"]", "[1,\"b\"]"],
+    ["[1,-2]", "[1,\"b\"]"],
+    ["[1,-2]", "[1,-1,\"b\"]"],
+    ["[1,\"a\",-2]", "[1,\"b\"]"],
+    ["[1,\"a\",-2]", "[2,\"b\"]"],
+    ["[1,-2,\"a\"]", "[1,\"b\"]"],
+    ["[1,-2,\"a\"]", "[2,\"b\",-1]"],
+    ["[-1,2,-1]", "[\"b\",2,\"d\"]"],
+    ["[-1,\"a\",-1]", "[\"b\",1,\"d\"]"],
+    ["[-3,\"a\"]", "[\"b\",-1,\"d\"]"],
+    ["[\"😀\",-2]", "[2,\"b\",-2]"],
+    ["[2,-4,\"é\"]", "[1,-2,\"😀\",3,\"b\"]"],
 ];

@@ -5,12 +5,12 @@ use std::time::Duration;
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// An id of 20 characters with 100 bits of chance.
-pub fn id() -> String {
+pub(crate) fn id() -> String {
     bytes::<20>().iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
 }
 
 /// Bytes from the system's source of chance.
-pub fn bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if let Err(error) = getrandom::fill(&mut bytes) {
         // Ids that can be guessed would let one user act as another, so there is no way on.
@@ -20,7 +20,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 }
 
 /// A duration between zero and `max`.
-pub fn jitter(max: Duration) -> Duration {
+pub(crate) fn jitter(max: Duration) -> Duration {
     max.mul_f64(f64::from(u32::from_le_bytes(bytes())) / f64::from(u32::MAX))
 }
 

@@ -68,8 +68,7 @@ pub fn is_document(stream: &str) -> bool {
 }
 
 fn check(what: &str, name: &str, bytes_max: usize) -> Result<(), FrameError> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:@/~+=".contains(&byte);
-    if name.is_empty() || name.len() > bytes_max || !name.bytes().all(allowed) {
+    if name.len() > bytes_max || stoa_core::names::check_name(what, name).is_err() {
         let message = format!("{what}: a name is 1 to {bytes_max} of A-Z a-z 0-9 _ - . : @ / ~ + =");
         return Err(FrameError::new(Code::InvalidArgument, message));
     }

@@ -38,8 +38,7 @@ pub struct App {
 
 /// A running front. It has a runtime of its own, so that several run in one process and one can die alone.
 pub struct Front {
-    /// Where it listens.
-    pub addr: SocketAddr,
+    address: SocketAddr,
     app: Arc<App>,
     runtime: Option<Runtime>,
 }
@@ -53,12 +52,17 @@ impl Front {
         let serving = runtime.spawn(serve(settings, auth));
         let started = serving.await.unwrap_or_else(|e| Err(format!("the front did not start: {e}")));
         match started {
-            Ok((addr, app)) => Ok(Front { addr, app, runtime: Some(runtime) }),
+            Ok((address, app)) => Ok(Front { address, app, runtime: Some(runtime) }),
             Err(error) => {
                 runtime.shutdown_background();
                 Err(error)
             }
         }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Whether rooms can be served.

@@ -56,7 +56,13 @@ pub enum Because {
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub enum StreamPart {
     /// Exactly what was missed, oldest first.
-    Changes { epoch: String, rev: u64, events: Vec<Event> },
+    Changes {
+        epoch: String,
+        rev: u64,
+        events: Vec<Event>,
+        /// Presence: who types.
+        typing: Option<Vec<String>>,
+    },
     /// Forget what you hold and take this.
     Snapshot(Snapshot),
     /// There is no such document.

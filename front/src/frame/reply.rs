@@ -247,6 +247,9 @@ fn push_stream_fields(out: &mut String, opened: &Opened) {
             push_snapshot(out, body);
         }
     }
+    if let Some(typing) = &opened.typing {
+        push_names(out, "typing", typing.iter().map(|user| user.as_str()));
+    }
 }
 
 fn push_snapshot(out: &mut String, body: &SnapshotBody) {
@@ -255,10 +258,9 @@ fn push_snapshot(out: &mut String, body: &SnapshotBody) {
             push_list(out, "messages", messages.iter().map(|m| m.as_str()));
             let _ = write!(out, ",\"more\":{more}");
         }
-        SnapshotBody::Presence { count, members, typing } => {
+        SnapshotBody::Presence { count, members } => {
             let _ = write!(out, ",\"count\":{count}");
             push_list(out, "members", members.iter().map(|m| m.as_str()));
-            push_names(out, "typing", typing.iter().map(|user| user.as_str()));
         }
         SnapshotBody::Document { kind, content } => {
             out.push_str(",\"type\":");
@@ -306,6 +308,7 @@ mod tests {
             stream: "log".into(),
             position: "1.9f3a12c0:42".parse().unwrap(),
             outcome: Outcome::Changes { events: vec![(41, "{\"a\":1}".into()), (42, "{\"b\":2}".into())] },
+            typing: None,
         };
         let part = stream_part(&opened);
         assert_eq!(

@@ -15,6 +15,8 @@ pub struct Opened {
     pub position: Position,
     /// How.
     pub outcome: Outcome,
+    /// Presence: who types now. It has no revision, so it stands beside changes too.
+    pub typing: Option<Vec<Utf8Bytes>>,
 }
 
 /// How a stream is brought up to date.
@@ -54,8 +56,6 @@ pub enum SnapshotBody {
         count: u64,
         /// Each JSON.
         members: Vec<Utf8Bytes>,
-        /// Who types.
-        typing: Vec<Utf8Bytes>,
     },
     /// A document.
     Document {
@@ -176,11 +176,17 @@ impl Opened {
                 body: fields.body()?,
             },
             "missing" => {
-                return Ok(Opened { stream: stream.into(), position: NOWHERE, outcome: Outcome::Missing });
+                return Ok(Opened {
+                    stream: stream.into(),
+                    position: NOWHERE,
+                    outcome: Outcome::Missing,
+                    typing: None,
+                });
             }
             other => return Err(unexpected(&format!("outcome `{other}`"))),
         };
-        Ok(Opened { stream: stream.into(), position: fields.position()?, outcome })
+        let typing = fields.optional("typing").map(texts).transpose()?;
+        Ok(Opened { stream: stream.into(), position: fields.position()?, outcome, typing })
     }
 }
 
@@ -219,7 +225,7 @@ impl Fields {
         text(self.take(name)?)
     }
     fn texts(&mut self, name: &'static str) -> Result<Vec<Utf8Bytes>, FrameError> {
-        list(self.take(name)?)?.into_iter().map(text).collect()
+        texts(self.take(name)?)
     }
     fn events(&mut self) -> Result<Vec<(u64, Utf8Bytes)>, FrameError> {
         let mut flat = list(self.take("events")?)?.into_iter();
@@ -236,11 +242,7 @@ impl Fields {
     fn body(&mut self) -> Result<SnapshotBody, FrameError> {
         Ok(match &*self.text("kind")? {
             "log" => SnapshotBody::Log { messages: self.texts("messages")?, more: self.flag("more")? },
-            "presence" => SnapshotBody::Presence {
-                count: self.number("count")?,
-                members: self.texts("members")?,
-                typing: self.texts("typing")?,
-            },
+            "presence" => SnapshotBody::Presence { count: self.number("count")?, members: self.texts("members")? },
             "doc" => SnapshotBody::Document { kind: self.text("type")?.to_string(), content: self.text("content")? },
             other => return Err(unexpected(&format!("kind `{other}`"))),
         })
@@ -255,6 +257,10 @@ pub(super) fn integer(value: &Value) -> Result<u64, FrameError> {
 fn text(value: Value) -> Result<Utf8Bytes, FrameError> {
     let bytes = value.into_bytes().ok_or_else(|| unexpected("a text"))?;
     Utf8Bytes::try_from(bytes).map_err(|_| unexpected("UTF-8"))
+}
+
+fn texts(value: Value) -> Result<Vec<Utf8Bytes>, FrameError> {
+    list(value)?.into_iter().map(text).collect()
 }
 
 fn list(value: Value) -> Result<Vec<Value>, FrameError> {

@@ -56,4 +56,9 @@ impl Event {
         let heads = serde_json::from_str::<Heads>(&self.frame).map(|frame| frame.heads).unwrap_or_default();
         heads.into_iter().filter_map(|(stream, position)| Some((stream, position.parse().ok()?))).collect()
     }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(header: Header, frame: &str) -> Self {
+        Event { header, frame: frame.into(), slot: None }
+    }
 }

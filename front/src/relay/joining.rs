@@ -37,7 +37,7 @@ impl RoomState {
             return joining;
         }
         for name in &member.open {
-            let at = member.floors.get(name).copied().or_else(|| self.streams.get(name).map(|stream| stream.at));
+            let at = member.floors.remove(name).or_else(|| self.streams.get(name).map(|stream| stream.at));
             joining.at.insert(name.clone(), at.unwrap_or(At::Unknown));
         }
         joining
@@ -64,7 +64,6 @@ impl RoomState {
             (Stage::Asked, Ok(parts)) => {
                 for part in &parts {
                     joining.at.insert(part.stream.as_str().into(), At::of(part));
-                    member.floors.remove(part.stream.as_str());
                 }
                 joining.stage = Stage::Answered;
                 out.push(Output::Answer { member: id, answer: Ok(parts) });

@@ -32,6 +32,7 @@ pub type Ask = Vec<(Arc<str>, Option<Position>)>;
 
 /// What happened.
 #[derive(Debug)]
+#[allow(missing_docs)] // The types of the fields say what they are.
 pub enum Input {
     /// Redis confirmed the subscription, for the first time or again.
     Subscribed,
@@ -59,6 +60,7 @@ pub enum Input {
 
 /// What to do.
 #[derive(Debug)]
+#[allow(missing_docs)] // The types of the fields say what they are.
 pub enum Output {
     /// Ask Redis for these streams on behalf of a member. `again`: nobody waits for it, so try until it works.
     Open { ticket: Ticket, member: MemberId, ask: Ask, again: bool },

@@ -76,6 +76,16 @@ describe("three states", () => {
     expect(text()).toBe("abcdef");
   });
 
+  test("what is typed over what was deleted stands before the deletion", async () => {
+    const ada = person("ada");
+    await pass(10);
+    ada.document.edit([3, "."]);
+    ada.document.edit([1, -1]);
+    ada.document.edit([1, "X"]);
+    await pass(100);
+    expect(front.of("doc.submit")[1]?.["op"]).toEqual([1, "X", -1]);
+  });
+
   test("at one place the text of the later arrival stands left, on every screen", async () => {
     const ada = person("ada");
     const bo = person("bo");
@@ -295,6 +305,28 @@ describe("replaced history", () => {
     ada.document.edit([9, "!"]);
     await pass(5_000);
     expect([text(), ada.document.text]).toEqual(["abc!", "abc!"]);
+  });
+
+  test("an own edit that was accepted as something else is noticed and healed", async () => {
+    const ada = person("ada");
+    await pass(10);
+    front.swallow("doc.submit", "request");
+    ada.document.edit(["mine "]);
+    ada.document.edit([8, "!"]);
+    front.edit("lobby", "main", ["theirs "], { user: "ada", client: ada.stoa.client, seq: 1 });
+    await pass(15_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["theirs abc!", "theirs abc!", "synchronised"]);
+  });
+
+  test("an accepted edit whose event does not say whose it is is not doubled", async () => {
+    const ada = person("ada");
+    await pass(10);
+    front.swallow("doc.submit", "request");
+    ada.document.edit(["mine "]);
+    front.edit("lobby", "main", ["mine "], { user: "ada" });
+    front.doc("lobby", "main").written.set(`${ada.stoa.client}:1`, { rev: 1, epoch: front.doc("lobby", "main").epoch, op: ["mine "], concurrent: [] });
+    await pass(15_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["mine abc", "mine abc", "synchronised"]);
   });
 
   test("a document that is deleted: missing, or made again", async () => {

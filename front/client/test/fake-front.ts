@@ -183,8 +183,8 @@ export class FakeFront {
   }
 
   /** A service edits the document. */
-  edit(room: string, doc: string, op: Operation, user = "service"): void {
-    this.append(room, doc, this.doc(room, doc), op, { user });
+  edit(room: string, doc: string, op: Operation, by: Fields = { user: "service" }): void {
+    this.append(room, doc, this.doc(room, doc), op, by);
   }
   /** A service posts. */
   post(room: string, text: string, user = "service"): void {

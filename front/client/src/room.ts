@@ -145,8 +145,8 @@ export class Room {
     put("presence", this.presence.resumePosition());
     for (const document of this.documents.values())
       if (document.state !== "closed") put(`doc:${document.name}`, document.resumePosition());
-    const fields: { positions: unknown; presence?: JsonObject } = { positions };
-    if (this.presence.data !== false) fields.presence = this.presence.data;
+    const fields: { positions: unknown; presence?: { data: JsonObject } } = { positions };
+    if (this.presence.data !== false) fields.presence = { data: this.presence.data };
     return fields as unknown as Command;
   }
 

@@ -10,7 +10,7 @@
  */
 import type { Document } from "./document.js";
 import type { Off } from "./emitter.js";
-import { apply, compose, fromInput, transform, transformPosition, type Operation } from "./ot/index.js";
+import { apply, compose, fromInput, transform, transformSelection, type Operation } from "./ot/index.js";
 
 /** Binds until the returned function is called. The element is read-only while the document cannot be edited. */
 export function bindTextarea(element: HTMLTextAreaElement | HTMLInputElement, document: Document): Off {
@@ -35,10 +35,8 @@ export function bindTextarea(element: HTMLTextAreaElement | HTMLInputElement, do
   const lock = () => void (element.readOnly = !document.editable);
 
   const show = (op: Operation) => {
-    const start = element.selectionStart ?? 0;
-    const end = element.selectionEnd ?? 0;
-    const collapsed = start === end;
-    write(apply(shown, op), transformPosition(start, op, collapsed ? "left" : "right"), transformPosition(end, op, "left"));
+    const [start, end] = transformSelection(element.selectionStart ?? 0, element.selectionEnd ?? 0, op);
+    write(apply(shown, op), start, end);
   };
   const input = () => {
     if (composing) return;

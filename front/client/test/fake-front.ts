@@ -354,7 +354,7 @@ export class FakeFront {
     const positions = (fields["positions"] ?? {}) as Record<string, string | null>;
     line.rooms.add(name);
     if (fields["presence"] !== undefined && !state.here.has(line)) {
-      const data = fields["presence"] as JsonObject;
+      const { data } = fields["presence"] as { data: JsonObject };
       const known = [...state.here.keys()].some((other) => other.user === line.user);
       state.here.set(line, data);
       this.presenceChanged(name, known ? { updated: [this.member(line, data)] } : { joined: [this.member(line, data)] });

@@ -30,7 +30,7 @@ describe("rooms", () => {
     expect(room.state).toBe("joining");
     await pass(2_000);
     expect(room.state).toBe("joined");
-    expect(front.of("connect")[1]).toMatchObject({ resume: { lobby: { positions: { log: expect.stringMatching(/^\d+\.\w+:0$/) as string }, presence: {} } } });
+    expect(front.of("connect")[1]).toMatchObject({ resume: { lobby: { positions: { log: expect.stringMatching(/^\d+\.\w+:0$/) as string }, presence: { data: {} } } } });
   });
 
   test("a refused room says so once, to all who wait; others are joined all the same", async () => {
@@ -249,7 +249,7 @@ describe("presence", () => {
     front.cut();
     await pass(2_000);
     expect(ada.room.presence.data).toEqual({ color: "red" });
-    expect(front.of("connect")[1]).toMatchObject({ resume: { lobby: { presence: { color: "red" } } } });
+    expect(front.of("connect")[1]).toMatchObject({ resume: { lobby: { presence: { data: { color: "red" } } } } });
   });
 
   test("typing is told at most every three seconds and stops by itself", async () => {

@@ -154,3 +154,14 @@ export function transformPosition(position: number, op: Operation, side: Side): 
   }
   return after + before;
 }
+
+/**
+ * Where a selection (in either direction; with equal ends, a caret) stands after an operation. A caret stays before text
+ * inserted at it, and a selection does not grow: text inserted at either of its ends stays outside.
+ *
+ * @returns `[anchor, head]`
+ */
+export function transformSelection(anchor: number, head: number, op: Operation): [anchor: number, head: number] {
+  const place = (position: number, isStart: boolean) => transformPosition(position, op, isStart ? "right" : "left");
+  return [place(anchor, anchor < head), place(head, head < anchor)];
+}

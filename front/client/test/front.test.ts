@@ -1,0 +1,158 @@
+/**
+ * The client against a real front, which has to run in demo mode: `STOA_FRONT=http://127.0.0.1:8080 npm test`.
+ * Rooms of their own, so that it may run beside others and again.
+ */
+import { describe, expect, test } from "vitest";
+import WebSocket from "ws";
+import { connect, type Room, type Stoa, type StoaOptions, type WebSocketConstructor } from "../src/index.js";
+import { Random, seedOf } from "./random.js";
+
+const front = process.env["STOA_FRONT"];
+if (front === undefined) console.warn("\n*** THE TESTS AGAINST A REAL FRONT DID NOT RUN: STOA_FRONT is not set ***\n");
+
+/** Sockets that can be cut on cue, as a broken network would: nothing more arrives on either side. */
+const sockets = new Map<string, WebSocket>();
+
+async function person(name: string, options: Partial<StoaOptions> = {}): Promise<Stoa> {
+  const response = await fetch(`${front}/demo/token`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ name }) });
+  const { token } = (await response.json()) as { token: string };
+  class Cuttable extends WebSocket {
+    constructor(url: string) {
+      super(url);
+      sockets.set(name, this);
+    }
+  }
+  const stoa = connect({
+    url: `${String(front).replace("http", "ws")}/ws`,
+    token,
+    WebSocket: Cuttable as unknown as WebSocketConstructor,
+    backoffMinMs: 100,
+    backoffMaxMs: 500,
+    ...options,
+  });
+  stoa.on("error", (error) => console.log(name, error.code, error.message));
+  return stoa;
+}
+const cut = (name: string) => sockets.get(name)?.terminate();
+
+async function until(what: string, holds: () => boolean, ms = 20_000): Promise<void> {
+  const end = Date.now() + ms;
+  while (!holds()) {
+    if (Date.now() > end) throw new Error(`waited ${ms} ms for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+const freshRoom = () => `test-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6)}`;
+const texts = (room: Room) => room.messages.list.map(({ body, state }) => `${(body as { text: string }).text}${state === "sent" ? "" : ` (${state})`}`);
+
+describe.skipIf(front === undefined)("a real front", () => {
+  test("presence, typing, ephemeral events, leaving", async () => {
+    const name = freshRoom();
+    const [ada, bo] = [await person("Ada"), await person("Bo")];
+    const [a, b] = [ada.room(name, { presence: { color: "red" } }), bo.room(name, { presence: false })];
+    await Promise.all([a.joined, b.joined]);
+    await until("Ada is here", () => b.presence.members.length === 1);
+    expect(b.presence.members[0]).toMatchObject({ user: ada.user, connections: 1, data: { name: "Ada", color: "red" } });
+    b.presence.set({ mood: "here now" });
+    await until("Bo is here", () => a.presence.members.some(({ data }) => data["mood"] === "here now"));
+    a.presence.set({ color: null, size: 3 });
+    await until("Ada has changed", () => b.presence.members.some(({ data }) => data["size"] === 3 && data["color"] === undefined));
+    a.presence.setTyping(true);
+    await until("Ada types", () => b.presence.typing.includes(String(ada.user)));
+    a.presence.setTyping(false);
+    await until("Ada has stopped", () => b.presence.typing.length === 0);
+
+    const heard: unknown[] = [];
+    b.on("wave", (data, from) => heard.push([data, from.user, from.connection]));
+    await a.emit("wave", { n: 1 });
+    await a.emit("wave", { n: 2 }, { user: String(bo.user) });
+    await a.emit("wave", { n: 3 }, { connection: String(ada.connectionId) });
+    await a.emit("wave", { n: 4 }, { connection: String(bo.connectionId) });
+    await until("Bo has heard", () => heard.length === 3);
+    expect(heard[0]).toEqual([{ n: 1 }, ada.user, ada.connectionId]);
+
+    const left: string[] = [];
+    a.presence.on("left", (user) => left.push(user));
+    b.leave();
+    await until("Bo has left", () => left.length === 1, 60_000);
+    ada.close();
+    bo.close();
+  });
+
+  test("messages: optimistic, once, in order, paged", async () => {
+    const name = freshRoom();
+    const [ada, bo] = [await person("Ada"), await person("Bo")];
+    const [a, b] = [ada.room(name), bo.room(name)];
+    const wanted: string[] = [];
+    for (let i = 0; i < 120; i++) {
+      wanted.push(`m${i}`);
+      const posted = a.messages.post({ text: `m${i}` });
+      if (i % 30 === 7) cut("Ada");
+      if (i % 40 === 9) cut("Bo");
+      if (i % 25 === 0) await posted;
+    }
+    await until("Bo has the last one", () => b.messages.list.at(-1)?.n === 120 && a.messages.list.every(({ state }) => state === "sent"), 40_000);
+    expect(texts(b)).toEqual(wanted.slice(-b.messages.list.length));
+    expect(texts(a)).toEqual(wanted.slice(-a.messages.list.length));
+
+    const late = await person("Cy");
+    const c = late.room(name);
+    await c.joined;
+    expect([texts(c), c.messages.more]).toEqual([wanted.slice(-50), true]);
+    await c.messages.loadOlder();
+    expect(await c.messages.loadOlder()).toBe(false);
+    expect(texts(c)).toEqual(wanted);
+    await expect(c.messages.post({ text: "x".repeat(200_000) })).rejects.toMatchObject({ code: "TOO_LARGE", retry: false });
+    for (const stoa of [ada, bo, late]) stoa.close();
+  });
+
+  test("documents: opening, missing, one text, no edit twice or lost", async () => {
+    const random = new Random(seedOf("a real front"));
+    const name = freshRoom();
+    const names = ["Ada", "Bo", "Cy", "Di"];
+    const people = await Promise.all(names.map((it) => person(it, { answerTimeoutMs: 2_000 })));
+    const missing = people[0]?.room(name).doc("none");
+    await expect(missing?.opened).rejects.toMatchObject({ code: "NOT_FOUND" });
+    const documents = people.map((stoa) => stoa.room(name).doc("main", { create: "." }));
+    await Promise.all(documents.map(({ opened }) => opened));
+
+    const inserted: string[] = [];
+    const deleted = new Set<string>();
+    for (let step = 0; step < 600; step++) {
+      const document = random.pick(documents);
+      const characters = [...document.text];
+      const from = random.below(characters.length + 1);
+      const gone = random.chance(0.3) ? characters.slice(from, from + random.below(4)) : [];
+      for (const it of gone) deleted.add(it);
+      const added = random.chance(0.8) ? String.fromCodePoint((step % 2 === 0 ? 0x4e00 : 0x20000) + step) : "";
+      if (added !== "") inserted.push(added);
+      const at = characters.slice(0, from).join("").length;
+      document.replace(at, at + gone.join("").length, added);
+      if (random.chance(0.02)) cut(random.pick(names));
+      if (random.chance(0.5)) await new Promise((resolve) => setTimeout(resolve, random.below(8)));
+    }
+    await until("all is acknowledged", () => documents.every(({ state }) => state === "synchronised"), 40_000);
+    const rev = Math.max(...documents.map((it) => it.rev ?? 0));
+    await until("all have the last revision", () => documents.every((it) => it.rev === rev));
+    expect(new Set(documents.map(({ text }) => text)).size).toBe(1);
+    const text = [...(documents[0]?.text ?? "")];
+    expect(text.filter((it) => it !== ".").sort()).toEqual(inserted.filter((it) => !deleted.has(it)).sort());
+    for (const stoa of people) stoa.close();
+  });
+
+  test("a large text goes and comes", async () => {
+    const name = freshRoom();
+    const [ada, bo] = [await person("Ada"), await person("Bo")];
+    const mine = ada.room(name).doc("main", { create: "start\r\nend\r" });
+    await mine.opened;
+    expect(mine.text).toBe("start\nend\n");
+    const paste = "line of a large text 😀\n".repeat(20_000);
+    mine.replace(6, 6, paste);
+    await until("it is stored", () => mine.state === "synchronised");
+    const theirs = bo.room(name).doc("main");
+    await theirs.opened;
+    expect(theirs.text).toBe(`start\n${paste}end\n`);
+    ada.close();
+    bo.close();
+  });
+});

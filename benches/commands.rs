@@ -1,0 +1,338 @@
+//! What a command costs Redis: CPU of the server's main thread per command, beside plain commands in the same run.
+//!
+//! `cargo bench --bench commands`. Method and results: benches/README.md. Every run counts the replies that are not
+//! errors, so a command that is fast because it fails is reported as broken.
+#![allow(clippy::unwrap_used)] // A benchmark that cannot run says so by stopping.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use stoa_harness::Redis;
+
+/// Connections that the load comes from.
+const CONNECTIONS: usize = 8;
+/// Commands that one connection sends before it reads.
+const PIPELINE: usize = 16;
+/// Commands per round and case.
+const COMMANDS: usize = 40_000;
+/// Rounds; all cases take turns, the median is shown.
+const ROUNDS: usize = 7;
+
+type Words = Vec<String>;
+
+/// One line of the table.
+struct Case {
+    name: &'static str,
+    /// Runs before each round, uncounted.
+    prepare: fn(&mut Server),
+    /// The words of the n-th command of a round.
+    command: fn(usize) -> Words,
+}
+
+fn words(line: &str) -> Words {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+fn nothing(_: &mut Server) {}
+
+/// A document of `bytes` at revision 0, as the only key of its name.
+fn document(server: &mut Server, name: &str, bytes: usize) {
+    let key = format!("stoa:{{bench}}:doc:{name}");
+    server.call(&["DEL", &key]);
+    server.call(&["DOC.CREATE", &key, "text", &"lorem ipsum ".repeat(bytes / 12)]);
+}
+
+fn submit(name: &str, rev: usize, n: usize) -> Words {
+    vec![
+        "DOC.SUBMIT".into(),
+        format!("stoa:{{bench}}:doc:{name}"),
+        rev.to_string(),
+        format!("[{},\"x\"]", 7 * n % 5_000),
+    ]
+}
+
+const LUA_GCRA: &str = "local now = redis.call('TIME') now = now[1] * 1000000 + now[2] \
+local tat = tonumber(redis.call('GET', KEYS[1]) or now) if tat < now then tat = now end \
+local interval = tonumber(ARGV[3]) * 1000 / tonumber(ARGV[2]) local fresh = tat + interval \
+local allow = fresh - interval * tonumber(ARGV[1]) if now < allow then return {0, ARGV[1], 0, math.ceil((allow - now) / 1000), math.ceil((tat - now) / 1000)} end \
+redis.call('SET', KEYS[1], string.format('%.0f', fresh), 'PX', math.ceil((fresh - now) / 1000)) \
+return {1, ARGV[1], math.floor((now - allow) / interval), -1, math.ceil((fresh - now) / 1000)}";
+
+const LUA_POST: &str = "local n = redis.call('INCR', KEYS[1]) \
+local dup = redis.call('HGET', KEYS[3], ARGV[1]) if dup then return dup end \
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', 10000, n .. '-1', 'm', ARGV[2]) redis.call('HSET', KEYS[3], ARGV[1], n) \
+redis.call('SPUBLISH', KEYS[2], ARGV[2]) return n";
+
+fn lua(script: &str, rest: &[&str]) -> Words {
+    let mut all = vec!["EVAL".to_owned(), script.to_owned()];
+    all.extend(rest.iter().map(|w| w.to_string()));
+    all
+}
+
+const CASES: &[Case] = &[
+    Case { name: "INCR", prepare: nothing, command: |n| vec!["INCR".into(), format!("count:{}", n % 1000)] },
+    Case { name: "PING", prepare: nothing, command: |_| words("PING") },
+    Case { name: "XADD MAXLEN ~ 100", prepare: nothing, command: |_| words("XADD stream MAXLEN ~ 100 * m hello") },
+    Case {
+        name: "SPUBLISH",
+        prepare: nothing,
+        command: |_| words("SPUBLISH stoa:{bench} a-message-of-one-hundred-bytes"),
+    },
+    Case {
+        name: "RATE.TAKE, allowed",
+        prepare: nothing,
+        command: |n| {
+            vec![
+                "RATE.TAKE".into(),
+                format!("rate:{}", n % 1000),
+                "LIMIT".into(),
+                "1000000".into(),
+                "1000000".into(),
+                "1000".into(),
+            ]
+        },
+    },
+    Case { name: "RATE.TAKE, refused", prepare: nothing, command: |_| words("RATE.TAKE refused LIMIT 1 1 1000000000") },
+    Case {
+        name: "  the same in Lua, allowed",
+        prepare: nothing,
+        command: |n| lua(LUA_GCRA, &["1", &format!("lua-rate:{}", n % 1000), "1000000", "1000000", "1000"]),
+    },
+    Case {
+        name: "PRESENCE.JOIN",
+        prepare: nothing,
+        command: |n| {
+            vec![
+                "PRESENCE.JOIN".into(),
+                "stoa:{bench}:presence".into(),
+                format!("user{}", n % 1000),
+                format!("conn{}", n % 1000),
+                "front".into(),
+                "600000".into(),
+            ]
+        },
+    },
+    Case {
+        name: "PRESENCE.BEAT, 1,000 people",
+        prepare: nothing,
+        command: |_| words("PRESENCE.BEAT stoa:{bench}:presence front 600000"),
+    },
+    Case {
+        name: "PRESENCE.SET",
+        prepare: nothing,
+        command: |n| {
+            vec![
+                "PRESENCE.SET".into(),
+                "stoa:{bench}:presence".into(),
+                format!("conn{}", n % 1000),
+                format!("{{\"at\":{n}}}"),
+            ]
+        },
+    },
+    Case {
+        name: "PRESENCE.TYPING",
+        prepare: nothing,
+        command: |n| {
+            vec!["PRESENCE.TYPING".into(), "stoa:{bench}:presence".into(), format!("conn{}", n % 20), "5000".into()]
+        },
+    },
+    Case { name: "PRESENCE.COUNT", prepare: nothing, command: |_| words("PRESENCE.COUNT stoa:{bench}:presence") },
+    Case {
+        name: "DOC.SUBMIT at the head, 10 KB",
+        prepare: |s| document(s, "head", 10_000),
+        command: |n| submit("head", n, n),
+    },
+    Case {
+        name: "DOC.SUBMIT at the head, 4 MB",
+        prepare: |s| document(s, "large", 4_000_000),
+        command: |n| submit("large", n, n),
+    },
+    Case {
+        name: "DOC.SUBMIT 10 behind",
+        prepare: |s| document(s, "behind", 10_000),
+        command: |n| submit("behind", n.saturating_sub(10), n),
+    },
+    Case {
+        name: "DOC.GET, 10 KB",
+        prepare: |s| document(s, "read", 10_000),
+        command: |_| words("DOC.GET stoa:{bench}:doc:read"),
+    },
+    Case {
+        name: "DOC.OPS, 1 operation",
+        prepare: nothing,
+        command: |_| words("DOC.OPS stoa:{bench}:doc:head 39000 39001"),
+    },
+    Case {
+        name: "MSG.POST",
+        prepare: nothing,
+        command: |_| {
+            vec![
+                "MSG.POST".into(),
+                "stoa:{bench}:log".into(),
+                "ada".into(),
+                "{\"text\":\"a message of some fifty bytes, as people write\"}".into(),
+            ]
+        },
+    },
+    Case {
+        name: "MSG.POST with identity",
+        prepare: |s| {
+            s.call(&["DEL", "stoa:{bench}:log"]);
+        },
+        command: |n| {
+            vec![
+                "MSG.POST".into(),
+                "stoa:{bench}:log".into(),
+                "ada".into(),
+                "{\"text\":\"a message of some fifty bytes, as people write\"}".into(),
+                "ID".into(),
+                "tab".into(),
+                (n + 1).to_string(),
+            ]
+        },
+    },
+    Case {
+        name: "  append, dedupe, publish in Lua",
+        prepare: |s| {
+            s.call(&["DEL", "{lua}n", "{lua}log", "{lua}seen"]);
+        },
+        command: |n| {
+            lua(
+                LUA_POST,
+                &[
+                    "3",
+                    "{lua}n",
+                    "{lua}log",
+                    "{lua}seen",
+                    &format!("tab:{n}"),
+                    "{\"text\":\"a message of some fifty bytes, as people write\"}",
+                ],
+            )
+        },
+    },
+    Case { name: "MSG.RANGE, 50 messages", prepare: nothing, command: |_| words("MSG.RANGE stoa:{bench}:log") },
+    Case { name: "MSG.SINCE, 1 message", prepare: nothing, command: |_| words("MSG.SINCE stoa:{bench}:log 39999") },
+    Case { name: "ROOM.EMIT", prepare: nothing, command: |_| words("ROOM.EMIT stoa:{bench} wave {\"x\":1,\"y\":2}") },
+    Case {
+        name: "ROOM.OPEN, nothing missed",
+        prepare: nothing,
+        command: |_| words("ROOM.OPEN stoa:{new}:log - stoa:{new}:presence -"),
+    },
+];
+
+struct Server {
+    redis: Redis,
+    pid: String,
+    connections: Vec<BufReader<TcpStream>>,
+}
+
+impl Server {
+    fn start() -> Server {
+        let redis = Redis::start();
+        let info = redis.call(&["INFO", "server"]).text();
+        let pid = info.lines().find_map(|l| l.strip_prefix("process_id:")).unwrap().trim().to_owned();
+        let connect = || {
+            let stream = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
+            stream.set_nodelay(true).unwrap();
+            BufReader::new(stream)
+        };
+        let connections = (0..CONNECTIONS).map(|_| connect()).collect();
+        Server { redis, pid, connections }
+    }
+
+    fn call(&mut self, words: &[&str]) {
+        self.redis.call(words);
+    }
+
+    /// Nanoseconds that the server's main thread has run.
+    fn cpu_ns(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{0}/task/{0}/schedstat", self.pid)).unwrap();
+        stat.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Runs one round of a case: nanoseconds per command, and how many were answered with an error.
+    fn round(&mut self, case: &Case) -> (f64, usize) {
+        (case.prepare)(self);
+        let batches: Vec<Vec<u8>> = (0..COMMANDS)
+            .step_by(PIPELINE)
+            .map(|from| (from..from + PIPELINE).flat_map(|n| encoded(&(case.command)(n))).collect())
+            .collect();
+        // Revisions and sequences count up: there a batch is answered before the next connection's is sent.
+        let is_ordered = case.name.starts_with("DOC.SUBMIT") || case.name.ends_with("identity");
+        let before = self.cpu_ns();
+        let mut errors = 0;
+        for group in batches.chunks(CONNECTIONS) {
+            for (connection, batch) in self.connections.iter_mut().zip(group) {
+                connection.get_mut().write_all(batch).unwrap();
+                if is_ordered {
+                    errors += (0..PIPELINE).filter(|_| skip_reply(connection)).count();
+                }
+            }
+            if !is_ordered {
+                for (connection, _) in self.connections.iter_mut().zip(group) {
+                    errors += (0..PIPELINE).filter(|_| skip_reply(connection)).count();
+                }
+            }
+        }
+        ((self.cpu_ns() - before) as f64 / COMMANDS as f64, errors)
+    }
+}
+
+fn encoded(words: &[String]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len());
+    for word in words {
+        write!(out, "${}\r\n{word}\r\n", word.len()).unwrap();
+    }
+    out.into_bytes()
+}
+
+/// Reads over one reply and says whether it is an error.
+fn skip_reply(connection: &mut BufReader<TcpStream>) -> bool {
+    let mut line = String::new();
+    connection.read_line(&mut line).unwrap();
+    let count = || line[1..].trim_end().parse::<i64>().unwrap();
+    match line.as_bytes()[0] {
+        b'$' if count() >= 0 => {
+            let mut body = vec![0; count() as usize + 2];
+            connection.read_exact(&mut body).unwrap();
+            false
+        }
+        b'*' => (0..count()).filter(|_| skip_reply(connection)).count() > 0,
+        first => first == b'-',
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let only = std::env::args().nth(1).filter(|a| !a.starts_with("--"));
+    let mut server = Server::start();
+    let wanted =
+        |case: &&Case| case.name == "INCR" || only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
+    let mut figures: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
+    let mut broken = vec![0; cases.len()];
+    for round in 0..=ROUNDS {
+        for (at, case) in cases.iter().enumerate() {
+            let (ns, errors) = server.round(case);
+            broken[at] += errors;
+            // The first round warms up.
+            if round > 0 {
+                figures[at].push(ns);
+            }
+        }
+    }
+    let base = figures[0].clone();
+    println!(
+        "{CONNECTIONS} connections, pipeline {PIPELINE}, {COMMANDS} commands a round, median of {ROUNDS} rounds\n"
+    );
+    println!("| command | server CPU, µs | ÷ INCR of the same round |\n|---|---|---|");
+    for ((case, ns), errors) in cases.iter().zip(&mut figures).zip(&broken) {
+        let mut ratios: Vec<f64> = ns.iter().zip(&base).map(|(a, b)| a / b).collect();
+        println!("| {} | {:.2} | {:.1} |", case.name, median(ns) / 1000.0, median(&mut ratios));
+        assert!(*errors == 0, "{}: {errors} replies were errors", case.name);
+    }
+}

@@ -1,0 +1,197 @@
+/**
+ * The page in a real browser, on a real front in demo mode that serves it:
+ *
+ *     STOA_FRONT=http://127.0.0.1:8080 CHROMIUM=/path/to/chromium npm test
+ *
+ * With `STOA_SHOTS` set to a directory it leaves pictures there.
+ */
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const front = process.env.STOA_FRONT;
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const shots = process.env.STOA_SHOTS;
+const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+if (front === undefined) console.warn("\n*** THE PAGE WAS NOT TESTED: STOA_FRONT is not set ***\n");
+const it = (name, run) => test(name, { skip: front === undefined, timeout: 60_000 }, run);
+
+let browser;
+const faults = [];
+before(async () => {
+  if (front !== undefined) browser = await chromium.launch({ executablePath, args: quiet });
+});
+after(() => browser?.close());
+
+const freshRoom = () => `page-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6)}`;
+
+/** A visitor with a browser of their own, inside. */
+async function visitor(name, room, options = {}) {
+  const page = await (await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options })).newPage();
+  page.on("pageerror", (error) => faults.push(`${name}: ${error.message}`));
+  page.on("console", (message) => message.type() === "error" && faults.push(`${name}: ${message.text()}`));
+  // Its line to the front can be cut, and stays cut until it is mended.
+  let down = false;
+  const lines = new Set();
+  await page.routeWebSocket(/\/ws$/, (line) => {
+    if (down) return line.close();
+    lines.add({ line, server: line.connectToServer() });
+  });
+  page.cut = () => {
+    down = true;
+    for (const { line, server } of lines) (line.close(), server.close());
+    lines.clear();
+  };
+  page.mend = () => (down = false);
+  await page.goto(`${front}/?room=${room}`);
+  await page.fill("#name-input", name);
+  await page.press("#name-input", "Enter");
+  await page.waitForSelector('#state[data-state="connected"]');
+  await page.waitForFunction(() => document.querySelector("#saved").textContent === "Saved");
+  return page;
+}
+const text = (page) =>
+  page.evaluate(() =>
+    [...document.querySelectorAll("#document .cm-line")].map((line) => {
+      const copy = line.cloneNode(true);
+      for (const caret of copy.querySelectorAll(".caret")) caret.remove();
+      return copy.textContent;
+    }).join("\n"),
+  );
+const contains = (page, selector, wanted) =>
+  page.waitForFunction(([s, w]) => document.querySelector(s)?.textContent.includes(w), [selector, wanted], { timeout: 15_000 });
+async function write(page, what, where = "Control+End") {
+  await page.click("#document .cm-content");
+  await page.keyboard.press(where);
+  await page.keyboard.type(what);
+}
+async function say(page, what) {
+  await page.fill("#chat-input", what);
+  await page.press("#chat-input", "Enter");
+}
+async function agree(...pages) {
+  for (let tries = 0; tries < 100; tries++) {
+    const texts = await Promise.all(pages.map(text));
+    if (new Set(texts).size === 1) return texts[0];
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  assert.deepEqual(await Promise.all(pages.map(text)), "one text");
+}
+const shot = async (page, name) => shots !== undefined && page.screenshot({ path: `${shots}/${name}.png` });
+
+it("two people see each other, write one text and talk", async () => {
+  const room = freshRoom();
+  const ada = await visitor("Ada Lovelace", room);
+  const bo = await visitor("Bo", room, { colorScheme: "dark" });
+  await contains(ada, "#people", "Bo");
+  await contains(bo, "#people", "Ada Lovelace");
+  await write(ada, "Agenda\n1. ");
+  await agree(ada, bo);
+  await Promise.all([write(ada, "Budget"), write(bo, "Bo was here. ", "Control+Home")]);
+  const both = await agree(ada, bo);
+  assert.ok(both.startsWith("Bo was here. Welcome.") && both.endsWith("1. Budget"), both);
+  await contains(ada, "#document", "Bo");
+
+  await bo.type("#chat-input", "Good");
+  await contains(ada, "#typing", "Bo is typing");
+  await shot(ada, "light");
+  await shot(bo, "dark");
+  await bo.type("#chat-input", " morning");
+  await bo.press("#chat-input", "Enter");
+  await contains(ada, "#messages", "Good morning");
+  await ada.waitForFunction(() => document.querySelector("#typing").textContent === "");
+  assert.equal(await ada.evaluate(() => document.querySelectorAll("#messages .message").length), 1);
+
+  await ada.click("#document .cm-content");
+  await ada.keyboard.press("Control+z");
+  const undone = await agree(ada, bo);
+  assert.ok(undone.startsWith("Bo was here.") && !undone.endsWith("Budget"), undone);
+});
+
+it("hostile names and messages are only text", async () => {
+  const room = freshRoom();
+  const ada = await visitor("Ada", room);
+  const attack = '<img src=x onerror="document.body.dataset.hit=1">';
+  const eve = await visitor(attack.slice(0, 40), room);
+  await say(eve, `${attack}<script>document.body.dataset.hit = 1</script>`);
+  await write(eve, attack);
+  await contains(ada, "#messages", "<script>");
+  await contains(ada, "#people", "<img");
+  await agree(ada, eve);
+  for (const page of [ada, eve]) {
+    assert.equal(await page.evaluate(() => document.querySelectorAll("#messages img, #people img, #document img, #messages script").length), 0);
+    assert.equal(await page.evaluate(() => document.body.dataset.hit), undefined);
+  }
+  assert.equal(await ada.evaluate(() => "stoa" in window), false);
+});
+
+it("what is written without a connection arrives later, once", async () => {
+  const room = freshRoom();
+  const ada = await visitor("Ada", room);
+  const bo = await visitor("Bo", room);
+  bo.cut();
+  await bo.waitForSelector('#state[data-state="reconnecting"]');
+  await write(ada, "A");
+  await write(bo, "B", "Control+Home");
+  await say(bo, "from afar");
+  await contains(bo, "#saved", "Kept here");
+  await shot(bo, "reconnecting");
+  assert.equal(await bo.evaluate(() => document.querySelectorAll(".message.sending").length), 1);
+  bo.mend();
+  const both = await agree(ada, bo);
+  assert.ok(both.startsWith("BWelcome") && both.endsWith("A"), both);
+  await contains(ada, "#messages", "from afar");
+  assert.equal(await ada.evaluate(() => document.querySelectorAll("#messages .message").length), 1);
+});
+
+it("a reload is the same person; a second window may be another one", async () => {
+  const room = freshRoom();
+  const ada = await visitor("Ada", room);
+  await say(ada, "mine");
+  await contains(ada, "#messages", "mine");
+  await ada.waitForFunction(() => document.querySelector(".message.sent") !== null);
+  await ada.reload();
+  await ada.waitForSelector('#state[data-state="connected"]');
+  await contains(ada, "#messages", "mine");
+  const second = await ada.context().newPage();
+  await second.goto(`${front}/?room=${room}`);
+  assert.equal(await second.inputValue("#name-input"), "Ada");
+  await second.fill("#name-input", "Grace");
+  await second.press("#name-input", "Enter");
+  await contains(ada, "#people", "Grace");
+});
+
+it("fits a narrow phone, and everything can be reached", async () => {
+  const room = freshRoom();
+  const phone = { viewport: { width: 360, height: 700 }, isMobile: true, hasTouch: true };
+  const ada = await visitor("Ada", room);
+  const bo = await visitor("Bo, who has a name that is long enough", room, phone);
+  await shot(bo, "phone-document");
+  await say(ada, `a word without an end: ${"x".repeat(200)}`);
+  await bo.waitForFunction(() => document.querySelector("#unread").textContent === "1");
+  await bo.tap('#views [data-view="chat"]');
+  assert.equal(await bo.isVisible("#chat-input"), true);
+  await contains(bo, "#messages", "without an end");
+  await shot(bo, "phone-chat");
+  assert.ok((await bo.evaluate(() => document.documentElement.scrollWidth)) <= 360);
+  assert.equal(await bo.isVisible("#unread"), false);
+});
+
+it("works with the keyboard alone, and names its parts for screen readers", async () => {
+  const ada = await visitor("Ada", freshRoom());
+  const names = await ada.evaluate(() => {
+    const name = (element) => element.getAttribute("aria-label") ?? element.labels?.[0]?.textContent ?? element.textContent;
+    return [...document.querySelectorAll("button, input, textarea, [contenteditable]")].filter((element) => name(element).trim() === "").map((element) => element.outerHTML);
+  });
+  assert.deepEqual(names, []);
+  await ada.focus("#copy");
+  await ada.keyboard.press("Tab");
+  assert.equal(await ada.evaluate(() => document.activeElement.closest("#document") !== null), true);
+  // Tab leaves the document: nobody is caught in it.
+  await ada.keyboard.press("Tab");
+  await ada.keyboard.type("hello");
+  await ada.keyboard.press("Enter");
+  await contains(ada, "#messages", "hello");
+});
+
+it("nothing went wrong in any page", () => assert.deepEqual(faults, []));

@@ -2,6 +2,8 @@
 //! behind this one file so that the format has one owner.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 
 /// Largest record that is decoded, in bytes: a hostile length prefix must not reserve memory.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -20,15 +22,39 @@ impl std::fmt::Display for Damaged {
 }
 impl std::error::Error for Damaged {}
 
+struct Bytes(Vec<u8>);
+
+impl Writer for &mut Bytes {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// Writes a record.
 pub fn encode<T: bincode::Encode>(record: &T) -> Vec<u8> {
     // Most records are small; `encode_to_vec` would walk over each of them twice to find its length.
-    let mut bytes = Vec::with_capacity(128);
+    let mut bytes = Bytes(Vec::with_capacity(128));
     // Writing to a Vec fails only for types that refuse to be encoded, which ours never do.
-    match bincode::encode_into_std_write(record, &mut bytes, CONFIG) {
-        Ok(_) => bytes,
+    match bincode::encode_into_writer(record, &mut bytes, CONFIG) {
+        Ok(()) => bytes.0,
         Err(_) => Vec::new(),
     }
+}
+
+/// Writes a record after its version byte.
+pub fn encode_versioned<T: bincode::Encode>(version: u8, record: &T) -> Vec<u8> {
+    // Most records are small: one allocation for nearly all of them.
+    let mut bytes = Vec::with_capacity(192);
+    bytes.push(version);
+    append(&mut bytes, record);
+    bytes
+}
+
+/// Appends a record.
+pub fn append<T: bincode::Encode>(bytes: &mut Vec<u8>, record: &T) {
+    // Writing to a Vec fails only for types that refuse to be encoded, which ours never do.
+    let _ = bincode::encode_into_std_write(record, bytes, CONFIG);
 }
 
 /// Reads a record and says how many bytes it took.

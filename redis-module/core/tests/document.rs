@@ -283,6 +283,25 @@ fn a_replica_that_follows_effects_has_the_same_bytes() {
 }
 
 #[test]
+fn a_trimmed_history_is_as_short_on_the_replica() {
+    let mut primary = document("");
+    for rev in 0..600 {
+        accepted(&mut primary, rev, "[\"x\"]");
+    }
+    let mut replica = Document::decode(&primary.encode()).unwrap();
+    let effect = primary.trim(10).unwrap();
+    assert_eq!((primary.kept().0, primary.first_kept()), (10, 591));
+    replica.apply(&effect).unwrap();
+    assert_eq!(replica.encode(), primary.encode());
+    assert!(primary.trim(10).is_none());
+    replica.apply(&primary.trim(0).unwrap()).unwrap();
+    assert_eq!(refused(&mut primary, at(599, "[\"x\"]")), Code::Stale);
+    let next = accepted(&mut primary, 600, "[\"x\"]").effect.unwrap();
+    replica.apply(&next).unwrap();
+    assert_eq!(Document::decode(&replica.encode()).unwrap().encode(), primary.encode());
+}
+
+#[test]
 fn an_effect_that_does_not_follow_the_head_is_refused_and_names_both() {
     let mut primary = document("abc");
     let replica = Document::decode(&primary.encode()).unwrap();

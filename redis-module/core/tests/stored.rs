@@ -56,13 +56,21 @@ fn use_it(document: &mut Document) {
         let _ = document.inverse_of(rev);
         let _ = document.frame("r", "s", rev);
         let _ = document.operation_json(rev, Unit::Char);
-        let _ = document.changes("r", "s", (rev, None), None, 5, &bounds);
+        let epoch = Some(document.epochs().of(rev));
+        for since in [(rev, None), (rev, epoch), (u64::MAX, None), (u64::MAX, epoch)] {
+            let _ = document.changes("r", "s", since, None, 5, &bounds);
+        }
         for (unit, op) in [(Unit::Utf16, "[1,\"x\",-1]"), (Unit::Char, "[-1,\"😀\"]")] {
             let identity = Some(Identity::new("ada", "tab-1", rev + 1).unwrap());
             let submit =
                 Submit { rev, op: op.as_bytes(), epoch: None, identity, user: "", len: None, hash: None, unit };
             let mut other = document.clone();
-            let _ = other.submit(&submit, Writer { replication_id: 3, chance: 1 }, 0, &bounds);
+            let writer = Writer { replication_id: 3, chance: 1 };
+            if let Ok(submitted) = other.submit(&submit, writer, 0, &bounds) {
+                let _ = other.concurrent_json(&submitted, unit).count();
+            }
+            let _ = other.submit(&Submit { epoch, ..submit }, writer, 0, &bounds);
+            let _ = other.trim(3);
             assert_eq!(other.content().len(), other.len_bytes());
         }
     }
@@ -71,7 +79,7 @@ fn use_it(document: &mut Document) {
 }
 
 proptest! {
-    #![proptest_config(cases(500))]
+    #![proptest_config(cases(200))]
 
     #[test]
     fn a_replica_has_the_same_bytes_wherever_it_started(seed: u64, submits in 1..120usize) {

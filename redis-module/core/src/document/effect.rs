@@ -100,11 +100,20 @@ pub(super) struct Remembered<'a> {
     pub(super) memory: Memory,
 }
 
+/// The oldest operations were dropped on request.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Trimmed {
+    /// The head.
+    rev: u64,
+    first_kept: u64,
+}
+
 /// What changes a document.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Effect<'a> {
     Applied(Applied<'a>),
     Remembered(Remembered<'a>),
+    Trimmed(Trimmed),
 }
 
 impl Effect<'_> {
@@ -126,7 +135,26 @@ impl Document {
         match Effect::decode(effect)? {
             Effect::Applied(applied) => self.follow(&applied),
             Effect::Remembered(remembered) => self.remember(&remembered),
+            Effect::Trimmed(trimmed) => self.follow_trim(&trimmed),
         }
+    }
+
+    /// Keeps the newest operations alone, at most so many. Returns what replicas follow, if any were dropped.
+    pub fn trim(&mut self, keep: usize) -> Option<Vec<u8>> {
+        let first_kept = (self.rev + 1).saturating_sub(keep as u64);
+        if first_kept <= self.history.first() {
+            return None;
+        }
+        self.history.trim_to(first_kept);
+        Some(Effect::Trimmed(Trimmed { rev: self.rev, first_kept }).encode())
+    }
+
+    fn follow_trim(&mut self, trimmed: &Trimmed) -> Result<(), Diverged> {
+        if trimmed.rev != self.rev {
+            return Err(Diverged::OutOfOrder { effect: trimmed.rev, head: self.rev });
+        }
+        self.history.trim_to(trimmed.first_kept);
+        Ok(())
     }
 
     fn follow(&mut self, applied: &Applied<'_>) -> Result<(), Diverged> {

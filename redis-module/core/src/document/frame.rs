@@ -37,12 +37,12 @@ impl Document {
         let (rev, epoch) = since;
         let standing = match epoch {
             Some(epoch) => self.epochs.standing(Position { epoch, rev }, self.rev),
-            None if rev > self.rev => Standing::RolledBack { end: self.rev },
             None => Standing::Valid,
         };
         match standing {
             Standing::Unknown => return Changes::Unknown,
             Standing::RolledBack { end } => return Changes::RolledBack { end },
+            Standing::Valid if rev > self.rev => return Changes::RolledBack { end: self.rev },
             Standing::Valid if self.check_kept(rev).is_err() => return Changes::Trimmed,
             Standing::Valid => {}
         }

@@ -109,10 +109,17 @@ impl Segment {
         self.first + self.index.len() as u64
     }
 
-    fn seal(&mut self) {
+    /// Gives back what is reserved and not used. The segment that comes next will be about as large.
+    fn seal(&mut self) -> Segment {
         self.index.shrink_to_fit();
         self.words.shrink_to_fit();
         self.bytes.shrink_to_fit();
+        Segment {
+            index: Vec::with_capacity(self.index.len()),
+            words: Vec::with_capacity(self.words.len().min(SEGMENT_OPERATIONS * 8)),
+            bytes: Vec::with_capacity(self.bytes.len().min(SEGMENT_OPERATIONS * 32)),
+            ..Segment::default()
+        }
     }
 
     fn words(&self, at: usize) -> &[u32] {
@@ -205,8 +212,15 @@ impl<'a> Span<'a> {
 
     /// The words of each operation, oldest first.
     pub(super) fn operations(&self) -> impl Iterator<Item = &'a [u32]> + use<'a> {
-        let segment = self.segment;
-        (self.from..segment.index.len()).map(|at| segment.words(at))
+        let index = self.segment.index.get(self.from..).unwrap_or_default();
+        let mut start = index.first().map_or(0, |entry| entry.words as usize);
+        let mut rest = self.segment.words.get(start..).unwrap_or_default();
+        let ends = index.iter().skip(1).map(|entry| entry.words as usize).chain([self.segment.words.len()]);
+        ends.map(move |end| {
+            let (words, tail) = rest.split_at_checked(end - start).unwrap_or_default();
+            (start, rest) = (end, tail);
+            words
+        })
     }
 }
 
@@ -250,10 +264,8 @@ impl History {
     pub(super) fn append(&mut self, record: &Record<'_>) {
         let author = self.authors.hold(record.user, record.client);
         if self.segments.back().is_none_or(Segment::is_full) {
-            if let Some(full) = self.segments.back_mut() {
-                full.seal();
-            }
-            self.segments.push_back(Segment { first: self.next, at_ms: record.at_ms, ..Segment::default() });
+            let next = self.segments.back_mut().map_or_else(Segment::default, Segment::seal);
+            self.segments.push_back(Segment { first: self.next, at_ms: record.at_ms, ..next });
         }
         if let Some(segment) = self.segments.back_mut() {
             segment.push(record, author);

@@ -33,7 +33,7 @@ pub struct Submit<'a> {
     pub epoch: Option<Epoch>,
     /// By which a resend is recognised.
     pub identity: Option<Identity>,
-    /// Who wrote it; may be empty.
+    /// Who wrote it, unless `identity` says so; may be empty.
     pub user: &'a str,
     /// The length of the text at `rev` as the author has it, in `unit`: finds a copy that went astray.
     pub len: Option<u64>,
@@ -118,7 +118,8 @@ impl Document {
     /// The answer to an operation that was accepted before.
     fn answer_again(&self, rev: u64, answer: Answer) -> Submitted {
         let created = answer.number != CREATED_NOTHING;
-        let end = if created { answer.rev } else { answer.rev.saturating_add(1) };
+        let answered = answer.rev.min(self.rev);
+        let end = if created { answered } else { answered + 1 };
         let start = rev.saturating_add(1).max(self.history.first()).min(end);
         Submitted {
             rev: answer.rev,

@@ -35,6 +35,8 @@ enum What {
     Heads,
     /// A stream is gone; the name is its key.
     Gone,
+    /// All streams of a room are gone; the name is its channel.
+    Emptied,
 }
 
 /// When, what, and the name of a key or channel.
@@ -135,7 +137,11 @@ pub(crate) fn tell_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Pre
 pub(crate) fn remember_head(ctx: &Ctx<'_>, channel: &str, stream: &str, position: Position) {
     let is_first = with(|s| {
         if let Some(streams) = s.heads.get_mut(channel) {
-            streams.insert(stream.into(), position);
+            // Nearly always the stream is there: then nothing is allocated.
+            match streams.get_mut(stream) {
+                Some(head) => *head = position,
+                None => _ = streams.insert(stream.into(), position),
+            }
             return false;
         }
         s.heads.insert(channel.into(), BTreeMap::from([(stream.into(), position)]));
@@ -152,6 +158,16 @@ pub(crate) fn value_removed(key: &[u8]) {
     let Some(ctx) = ffi::detached().filter(Ctx::is_primary) else { return };
     with(|s| s.heap.push(Reverse((0, What::Gone, key.into()))));
     arm(&ctx);
+}
+
+/// The database was flushed: everybody who listens to a room has to hear that.
+pub(crate) fn everything_removed(ctx: &Ctx<'_>) {
+    if !ctx.is_primary() {
+        return;
+    }
+    let channels = ctx.subscribed_channels();
+    with(|s| s.heap.extend(channels.into_iter().map(|channel| Reverse((0, What::Emptied, channel)))));
+    arm(ctx);
 }
 
 /// A key came to a new name.
@@ -205,6 +221,7 @@ fn tick(ctx: &Ctx<'_>) {
             What::News => tell_again(ctx, &name),
             What::Heads => tell_heads(ctx, &name),
             What::Gone => tell_gone(ctx, &name),
+            What::Emptied => tell_emptied(ctx, &name),
         }
     }
     if with(|s| s.heap.peek().is_some()) {
@@ -283,6 +300,14 @@ fn tell_gone(ctx: &Ctx<'_>, name: &[u8]) {
     let Ok(room) = RoomKey::parse(name) else { return };
     with(|s| s.presence_due.remove(name));
     effects::announce(ctx, room.channel, &Header::reset(room.stream), &effects::reset_frame(&room));
+}
+
+fn tell_emptied(ctx: &Ctx<'_>, channel: &[u8]) {
+    // Others may use sharded channels of their own.
+    let Ok(room) = RoomKey::parse_room(channel) else { return };
+    if room.stream.is_empty() {
+        effects::announce(ctx, room.channel, &Header::reset(""), &effects::reset_frame(&room));
+    }
 }
 
 /// What `INFO` tells of this file: (waiting entries, rooms with a probe under way).

@@ -102,6 +102,11 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_LoadConfigs,
         RedisModule_SetModuleOptions,
         RedisModule_GetDetachedThreadSafeContext,
+        RedisModule_Call,
+        RedisModule_CallReplyLength,
+        RedisModule_CallReplyArrayElement,
+        RedisModule_CallReplyStringPtr,
+        RedisModule_FreeCallReply,
     ];
     all.iter().filter(|(_, is_missing)| *is_missing).map(|(name, _)| *name).collect()
 }
@@ -219,6 +224,27 @@ impl Ctx<'_> {
         let channel = OwnString::new(channel.as_bytes());
         let payload = OwnString::new(payload);
         i64::from(redis!(RedisModule_PublishMessageShard(self.raw, channel.0, payload.0)))
+    }
+
+    /// The sharded channels that somebody on this server listens to.
+    pub(crate) fn subscribed_channels(&self) -> Vec<Box<[u8]>> {
+        let reply = redis!(RedisModule_Call(self.raw, c"PUBSUB".as_ptr(), c"c".as_ptr(), c"SHARDCHANNELS".as_ptr()));
+        if reply.is_null() {
+            return Vec::new();
+        }
+        let channels = (0..redis!(RedisModule_CallReplyLength(reply))).map(|at| {
+            let mut len = 0;
+            let element = redis!(RedisModule_CallReplyArrayElement(reply, at));
+            let name = redis!(RedisModule_CallReplyStringPtr(element, &mut len));
+            if name.is_null() {
+                return Box::default();
+            }
+            // SAFETY: the reply holds `len` bytes there until it is freed below.
+            unsafe { std::slice::from_raw_parts(name.cast::<u8>(), len) }.into()
+        });
+        let channels = channels.collect();
+        redis!(RedisModule_FreeCallReply(reply));
+        channels
     }
 
     /// Tells those who listen to keyspace notifications of class `d`.

@@ -5,6 +5,7 @@
 //! leader epochs do (KIP-101, KIP-320). A position from an older epoch is right up to where the next one began.
 
 use crate::bounds::EPOCHS_KEPT;
+use crate::json;
 use bincode::{Decode, Encode};
 use std::fmt;
 
@@ -20,9 +21,23 @@ pub struct Epoch {
     pub id: u32,
 }
 
+impl Epoch {
+    /// Appends the text form.
+    pub fn push(self, out: &mut String) {
+        json::push_number(out, u64::from(self.number));
+        out.push('.');
+        for shift in (0..8).rev() {
+            let digit = (self.id >> (4 * shift)) & 0xf;
+            out.push(char::from_digit(digit, 16).unwrap_or('0'));
+        }
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:08x}", self.number, self.id)
+        let mut text = String::with_capacity(19);
+        self.push(&mut text);
+        f.write_str(&text)
     }
 }
 

@@ -100,7 +100,9 @@ impl Header {
 
 /// The bytes of an event on the channel.
 pub fn encode(header: &Header, frame: &str) -> Vec<u8> {
-    let mut bytes = codec::encode(header);
+    let names = header.stream.len() + header.origin.len() + header.slot.len();
+    let mut bytes = Vec::with_capacity(names + 64 + frame.len());
+    codec::append(&mut bytes, header);
     bytes.extend_from_slice(frame.as_bytes());
     bytes
 }

@@ -55,29 +55,33 @@ impl Message {
 
     /// The message as people receive it.
     pub fn json(&self) -> String {
-        let mut out = String::with_capacity(self.body.len() + 128);
+        let mut out = String::with_capacity(self.body.len() + 160);
+        self.push_json(&mut out);
+        out
+    }
+
+    fn push_json(&self, out: &mut String) {
         out.push_str("{\"n\":");
-        out.push_str(&self.n.to_string());
+        json::push_number(out, self.n);
         out.push_str(",\"user\":");
-        json::push_quoted(&mut out, &self.user);
+        json::push_quoted(out, &self.user);
         out.push_str(",\"type\":");
-        json::push_quoted(&mut out, &self.kind);
+        json::push_quoted(out, &self.kind);
         out.push_str(",\"at_ms\":");
-        out.push_str(&self.at_ms.to_string());
+        json::push_number(out, self.at_ms);
         out.push_str(",\"body\":");
         out.push_str(&self.body);
         if self.reply > 0 {
             out.push_str(",\"reply\":");
-            out.push_str(&self.reply.to_string());
+            json::push_number(out, self.reply);
         }
         if self.seq > 0 {
             out.push_str(",\"client\":");
-            json::push_quoted(&mut out, &self.client);
+            json::push_quoted(out, &self.client);
             out.push_str(",\"seq\":");
-            out.push_str(&self.seq.to_string());
+            json::push_number(out, self.seq);
         }
         out.push('}');
-        out
     }
 }
 
@@ -158,7 +162,7 @@ impl Log {
         };
         let trim = self.surplus(&message, bounds);
         let record = Record { epoch: self.epochs.current(), writer: writer.replication_id, message, trim };
-        let bytes = [&[VERSION][..], &codec::encode(&record)].concat();
+        let bytes = codec::encode_versioned(VERSION, &record);
         let answer = Answer { rev: record.message.rev, number: record.message.n };
         self.enact(record, bounds);
         Ok(Posted { answer, record: Some(bytes) })
@@ -258,15 +262,21 @@ impl Log {
     }
 
     fn posted(&self, room: &str, stream: &str, message: &Message) -> String {
-        format!(
-            "{{\"event\":\"msg.posted\",\"room\":{},\"stream\":{},\"epoch\":\"{}\",\"from\":{},\"rev\":{},\"message\":{}}}",
-            json::quoted(room),
-            json::quoted(stream),
-            self.epochs.current(),
-            message.rev - 1,
-            message.rev,
-            message.json()
-        )
+        let mut out = String::with_capacity(message.body.len() + room.len() + stream.len() + 256);
+        out.push_str("{\"event\":\"msg.posted\",\"room\":");
+        json::push_quoted(&mut out, room);
+        out.push_str(",\"stream\":");
+        json::push_quoted(&mut out, stream);
+        out.push_str(",\"epoch\":\"");
+        self.epochs.current().push(&mut out);
+        out.push_str("\",\"from\":");
+        json::push_number(&mut out, message.rev - 1);
+        out.push_str(",\"rev\":");
+        json::push_number(&mut out, message.rev);
+        out.push_str(",\"message\":");
+        message.push_json(&mut out);
+        out.push('}');
+        out
     }
 
     /// What came after `rev`, at most `count` changes. Without an epoch the current one is meant.
@@ -309,7 +319,7 @@ impl Log {
 
     /// The whole state, for RDB and AOF.
     pub fn encode(&self) -> Vec<u8> {
-        [&[VERSION][..], &codec::encode(self)].concat()
+        codec::encode_versioned(VERSION, self)
     }
 
     /// Reads what [`Log::encode`] wrote. Bytes that break an invariant are refused.

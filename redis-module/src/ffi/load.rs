@@ -90,7 +90,8 @@ unsafe extern "C" fn write_setting(
 }
 
 fn listen(ctx: &Ctx<'_>) -> Result<(), String> {
-    let events: [(u64, raw::RedisModuleEventCallback); 2] = [
+    let events: [(u64, raw::RedisModuleEventCallback); 3] = [
+        (raw::REDISMODULE_EVENT_FLUSHDB, Some(flushed)),
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
     ];
@@ -119,6 +120,17 @@ unsafe extern "C" fn loading(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent,
     if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
         guarded(|| deadlines::takeover(&Ctx::new(ctx), None));
     }
+}
+
+unsafe extern "C" fn flushed(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+    guarded(|| {
+        // SAFETY: this event comes with this structure, valid during the callback.
+        let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
+        let holds_rooms = info.is_some_and(|info| info.dbnum <= 0);
+        if holds_rooms && sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_END {
+            deadlines::everything_removed(&Ctx::new(ctx));
+        }
+    });
 }
 
 unsafe extern "C" fn key_event(

@@ -54,7 +54,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn encode(&self) -> Vec<u8> {
-        [&[VERSION][..], &codec::encode(self)].concat()
+        codec::encode_versioned(VERSION, self)
     }
 }
 
@@ -78,7 +78,7 @@ impl Presence {
 
     /// The whole state, for RDB and AOF.
     pub fn encode(&self) -> Vec<u8> {
-        [&[VERSION][..], &codec::encode(&(&self.epochs, self.people.encode()))].concat()
+        codec::encode_versioned(VERSION, &(&self.epochs, self.people.encode()))
     }
 
     /// Reads what [`Presence::encode`] wrote. Bytes that break an invariant are refused.

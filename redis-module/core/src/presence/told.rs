@@ -111,13 +111,17 @@ impl Presence {
 }
 
 fn member(user: &str, person: &Person) -> String {
-    format!(
-        "{{\"user\":{},\"connections\":{},\"since_ms\":{},\"data\":{}}}",
-        json::quoted(user),
-        person.connections,
-        person.since_ms,
-        person.data
-    )
+    let mut out = String::with_capacity(user.len() + person.data.len() + 64);
+    out.push_str("{\"user\":");
+    json::push_quoted(&mut out, user);
+    out.push_str(",\"connections\":");
+    json::push_number(&mut out, u64::from(person.connections));
+    out.push_str(",\"since_ms\":");
+    json::push_number(&mut out, person.since_ms);
+    out.push_str(",\"data\":");
+    out.push_str(&person.data);
+    out.push('}');
+    out
 }
 
 fn push_list(out: &mut String, items: impl Iterator<Item = String>) {

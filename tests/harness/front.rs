@@ -25,14 +25,24 @@ impl Front {
 
     /// A front with other settings.
     pub async fn start_with(redis: &Redis, change: impl FnOnce(&mut Settings)) -> Front {
+        let front = Front::launch(redis, change).await;
+        let look = || (http_status(front.port, "/readyz") == Some(200)).then_some(());
+        let ready = waiting::poll_async(SOON, look).await;
+        assert!(ready.is_some(), "the front is not ready within {SOON:?}");
+        front
+    }
+
+    /// A front that nobody waits for.
+    pub async fn start_unready(redis: &Redis) -> Front {
+        Front::launch(redis, |_| {}).await
+    }
+
+    async fn launch(redis: &Redis, change: impl FnOnce(&mut Settings)) -> Front {
         let mut settings = Settings::for_tests(&redis.url(), SECRET);
         change(&mut settings);
         let front = stoa_front::Front::start(settings).await.expect("the front starts");
         let port = front.address().port();
-        let front = Front { front: Some(front), port };
-        let ready = waiting::poll_async(SOON, || (http_status(port, "/readyz") == Some(200)).then_some(())).await;
-        assert!(ready.is_some(), "the front is not ready within {SOON:?}");
-        front
+        Front { front: Some(front), port }
     }
 
     /// Stops it as a deployment does: people are told where to go, Redis is told who left.

@@ -145,7 +145,7 @@ impl Client {
     /// The next frame that is neither an event nor an answer to a readable id.
     pub async fn next_other(&self) -> Value {
         let next = self.until(|inbox| (!inbox.others.is_empty()).then(|| inbox.others.remove(0)));
-        tokio::time::timeout(SOON, next).await.expect("a frame without an id")
+        tokio::time::timeout(SOON, next).await.unwrap_or_else(|_| panic!("no frame without an id within {SOON:?}"))
     }
 
     /// The next event with this name; those before it are passed over, those after it stay.

@@ -1,0 +1,201 @@
+//! What operators set: redis.conf, the users in it, the module's settings, a front's door.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+use std::time::Duration;
+use stoa_front::settings::Secret;
+use stoa_harness::front::http_status;
+use stoa_harness::socket::Client;
+use stoa_harness::{Connection, Front, Redis, assert_eventually, front};
+
+const LOG: &str = "stoa:{lobby}:log";
+
+/// The lines of redis.conf that say something; with `marked` those that are examples, without their mark.
+fn redis_conf(marked: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf")).unwrap();
+    text.lines().filter_map(|line| line.strip_prefix(marked)).map(str::to_owned).collect()
+}
+
+/// A Redis with a user of redis.conf, and its address for that user.
+fn redis_with_user(name: &str) -> (Redis, String) {
+    let user = redis_conf("# user ").into_iter().find(|user| user.starts_with(&format!("{name} "))).unwrap();
+    let redis = Redis::options().line(format!("user {user}")).start();
+    let url = format!("redis://{name}:change-me@127.0.0.1:{}", redis.port);
+    (redis, url)
+}
+
+#[test]
+fn the_redis_conf_is_one_that_redis_takes_and_the_module_works_under() {
+    let mut options = Redis::options();
+    for line in redis_conf("").iter().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        options = options.line(line);
+    }
+    let redis = options.start();
+    redis.ok(&["MSG.POST", LOG, "ada", "\"hi\""]);
+    assert_eq!(redis.ok(&["CONFIG", "GET", "appendonly"]).items()[1].text(), "yes");
+    assert!(redis.call(&["DEBUG", "DIGEST"]).is_error(), "DEBUG is off");
+    assert!(redis.call(&["MODULE", "LOAD", "/nowhere.so"]).is_error(), "MODULE is off");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_front_needs_no_more_than_the_user_that_redis_conf_gives_it() {
+    let (redis, url) = redis_with_user("front");
+    let front = Front::start_with(&redis, |settings| {
+        settings.redis_url = Secret::new(&url);
+        settings.presence_ttl_ms = 600;
+        settings.presence_grace_ms = 100;
+    })
+    .await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    let in_lobby = |mut command: serde_json::Value| {
+        command["room"] = json!("lobby");
+        command
+    };
+    ada.ok(in_lobby(json!({"do": "room.join", "presence": {"data": {}}}))).await;
+    let posted = ada.ok(in_lobby(json!({"do": "msg.post", "body": "hi"}))).await;
+    assert_eq!(posted["n"], 1);
+    ada.expect("msg.posted").await;
+    let create = json!({"type": "text", "content": ""});
+    let opened = ada.ok(in_lobby(json!({"do": "doc.open", "doc": "main", "create": create}))).await;
+    let submit = json!({"do": "doc.submit", "doc": "main", "rev": 0, "epoch": opened["epoch"], "op": ["x"], "client": "c", "seq": 1});
+    ada.ok(in_lobby(submit)).await;
+    ada.expect("doc.applied").await;
+    ada.ok(in_lobby(json!({"do": "doc.get", "doc": "main"}))).await;
+    ada.ok(in_lobby(json!({"do": "doc.ops", "doc": "main", "from": 0, "epoch": opened["epoch"]}))).await;
+    ada.ok(in_lobby(json!({"do": "msg.range"}))).await;
+    ada.ok(in_lobby(json!({"do": "presence.set", "data": {"mood": "ok"}}))).await;
+    ada.ok(in_lobby(json!({"do": "presence.list"}))).await;
+    ada.ok(in_lobby(json!({"do": "presence.typing", "typing": true}))).await;
+    ada.ok(in_lobby(json!({"do": "room.emit", "name": "wave", "data": 1}))).await;
+    // Longer than a lease: heartbeats are allowed, too.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(redis.ok(&["PRESENCE.COUNT", "stoa:{lobby}:presence"]).int(), 1);
+    // A lost subscription comes back.
+    redis.ok(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    ada.ok(in_lobby(json!({"do": "msg.post", "body": "again"}))).await;
+    assert_eq!(ada.expect("msg.posted").await["message"]["body"], "again");
+    front.shutdown().await;
+    assert_eventually!(redis.ok(&["PRESENCE.COUNT", "stoa:{lobby}:presence"]).int() == 0);
+    let denied: Vec<String> =
+        redis.ok(&["ACL", "LOG"]).items().iter().map(|entry| entry.field("object").text()).collect();
+    assert!(denied.is_empty(), "the front asked for {denied:?}");
+}
+
+#[test]
+fn the_users_of_redis_conf_can_do_no_more_than_their_part() {
+    for (name, allowed, denied) in [
+        (
+            "front",
+            vec!["PING"],
+            vec!["KEYS *", "FLUSHALL", "CONFIG GET *", "EVAL x 0", "PUBLISH a b", "GET stoa:{a}:log"],
+        ),
+        (
+            "service",
+            vec!["MSG.POST stoa:{lobby}:log bot \"hi\""],
+            vec!["MSG.POST other:{lobby}:log bot \"hi\"", "PRESENCE.COUNT stoa:{a}:presence"],
+        ),
+        ("replica", vec!["PING"], vec!["GET a", "MSG.RANGE stoa:{lobby}:log"]),
+    ] {
+        let (redis, _) = redis_with_user(name);
+        let mut connection = Connection::to(redis.port).unwrap();
+        connection.ok(&["AUTH", name, "change-me"]);
+        for command in allowed {
+            connection.ok(&command.split(' ').collect::<Vec<_>>());
+        }
+        for command in denied {
+            let reply = connection.call(&command.split(' ').collect::<Vec<_>>());
+            assert_eq!(reply.refused(), "NOPERM", "{name}: {command}");
+        }
+    }
+}
+
+#[test]
+fn a_replica_follows_with_the_user_that_redis_conf_gives_it() {
+    let (primary, _) = redis_with_user("replica");
+    primary.ok(&["MSG.POST", LOG, "ada", "\"hi\""]);
+    let replica = Redis::options().replica_of(&primary).line("masteruser replica").line("masterauth change-me").start();
+    replica.in_sync_with(&primary);
+    primary.ok(&["MSG.POST", LOG, "ada", "\"ho\""]);
+    replica.in_sync_with(&primary);
+    assert_eq!(replica.digest(), primary.digest());
+}
+
+#[test]
+fn settings_come_with_loadmodule_and_change_while_it_runs() {
+    let redis = Redis::options().module_argument("message-bytes-max").module_argument("10").start();
+    assert_eq!(redis.call(&["MSG.POST", LOG, "ada", "\"longer than ten bytes\""]).refused(), "TOO_LARGE");
+    redis.ok(&["MSG.POST", LOG, "ada", "\"short\""]);
+    assert_eq!(redis.ok(&["CONFIG", "GET", "stoa.message-bytes-max"]).items()[1].text(), "10");
+    redis.ok(&["CONFIG", "SET", "stoa.message-bytes-max", "100"]);
+    redis.ok(&["MSG.POST", LOG, "ada", "\"longer than ten bytes\""]);
+    assert!(redis.call(&["CONFIG", "SET", "stoa.message-bytes-max", "0"]).is_error());
+    assert!(redis.call(&["CONFIG", "SET", "stoa.message-bytes-max", "x"]).is_error());
+}
+
+#[test]
+fn the_oldest_messages_go_when_a_log_is_full() {
+    let redis = Redis::options().module_argument("log-messages-max").module_argument("5").start();
+    for n in 1..=20 {
+        redis.ok(&["MSG.POST", LOG, "ada", &format!("\"{n}\"")]);
+    }
+    let numbers: Vec<u64> =
+        redis.ok(&["MSG.RANGE", LOG]).field("messages").jsons().iter().map(|m| m["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [16, 17, 18, 19, 20]);
+    assert_eq!(redis.ok(&["MSG.SINCE", LOG, "3"]).field("outcome").text(), "trimmed");
+}
+
+#[test]
+fn a_document_that_is_too_far_back_is_stale_and_a_snapshot_helps() {
+    let redis = Redis::options().module_argument("document-operations-max").module_argument("10").start();
+    let doc = "stoa:{lobby}:doc:main";
+    redis.ok(&["DOC.CREATE", doc, "text", ""]);
+    for rev in 0..30 {
+        redis.ok(&["DOC.SUBMIT", doc, &rev.to_string(), "[\"x\"]"]);
+    }
+    assert_eq!(redis.call(&["DOC.SUBMIT", doc, "3", "[\"y\"]"]).refused(), "STALE");
+    assert_eq!(redis.ok(&["DOC.OPS", doc, "3"]).field("outcome").text(), "trimmed");
+    let epoch = redis.ok(&["DOC.GET", doc]).field("epoch").text();
+    let opened = redis.ok(&["ROOM.OPEN", doc, &format!("{epoch}:3")]);
+    let opened = &opened.items()[0];
+    assert_eq!((opened.field("outcome").text(), opened.field("because").text()), ("snapshot".into(), "trimmed".into()));
+    redis.ok(&["DOC.SUBMIT", doc, "25", "[\"y\"]"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_front_is_ready_only_while_it_can_serve() {
+    let mut redis = Redis::start();
+    let front = Front::start(&redis).await;
+    assert_eq!(http_status(front.port, "/livez"), Some(200));
+    redis.kill();
+    assert_eventually!(http_status(front.port, "/readyz") == Some(503));
+    assert_eq!(http_status(front.port, "/livez"), Some(200));
+    redis.start_again();
+    assert_eventually!(http_status(front.port, "/readyz") == Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_front_on_a_redis_without_the_module_is_never_ready() {
+    let redis = Redis::options().without_module().start();
+    let front = Front::start_unready(&redis).await;
+    for _ in 0..20 {
+        assert_eq!(http_status(front.port, "/readyz"), Some(503));
+        tokio::time::sleep(Duration::from_millis(50)).await; // Nothing is to happen.
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rooms_of_another_prefix_are_other_rooms() {
+    let redis = Redis::start();
+    let one = Front::start(&redis).await;
+    let other = Front::start_with(&redis, |settings| settings.prefix = "tenant2".into()).await;
+    let (ada, bo) =
+        (Client::connect(one.port, &front::token("ada")).await, Client::connect(other.port, &front::token("bo")).await);
+    for client in [&ada, &bo] {
+        client.ok(json!({"do": "room.join", "room": "lobby"})).await;
+    }
+    ada.ok(json!({"do": "msg.post", "room": "lobby", "body": "mine"})).await;
+    bo.ok(json!({"do": "msg.post", "room": "lobby", "body": "yours"})).await;
+    assert_eq!(ada.expect("msg.posted").await["message"]["body"], "mine");
+    assert_eq!(bo.expect("msg.posted").await["message"]["body"], "yours");
+    assert_eq!(redis.ok(&["EXISTS", LOG, "tenant2:{lobby}:log"]).int(), 2);
+}

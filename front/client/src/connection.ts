@@ -92,6 +92,7 @@ const PING_INTERVAL_MS = 25_000;
 export class Connection {
   private readonly events = new Emitter<{ state: [StateChange]; skipped: [string] }>();
   private readonly options: Required<Omit<ConnectionOptions, "token" | "WebSocket">> & Pick<ConnectionOptions, "token" | "WebSocket">;
+  private readonly Socket: WebSocketConstructor;
   private current: ConnectionState = "idle";
   private socket: WebSocketLike | undefined;
   /** Names the present attempt: whatever finishes later for an older one is ignored. */
@@ -117,6 +118,9 @@ export class Connection {
       random: Math.random,
       ...options,
     };
+    const Socket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
+    if (Socket === undefined) throw new StoaError("INVALID_ARGUMENT", "there is no global WebSocket here: pass one as an option");
+    this.Socket = Socket;
   }
 
   get state(): ConnectionState {
@@ -183,11 +187,9 @@ export class Connection {
   }
 
   private dial(attempt: number, token: string | undefined): void {
-    const Socket = this.options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
-    if (Socket === undefined) throw new StoaError("INVALID_ARGUMENT", "there is no global WebSocket here: pass one as an option");
     let socket: WebSocketLike;
     try {
-      socket = new Socket(absolute(this.options.url));
+      socket = new this.Socket(absolute(this.options.url));
     } catch {
       return this.refused({ reason: "INVALID_URL" });
     }
@@ -233,8 +235,12 @@ export class Connection {
     this.failures = 0;
     this.pingIntervalMs = answer.ping_interval_ms ?? PING_INTERVAL_MS;
     this.listen();
-    this.change("connected");
+    // Whoever is told that the connection is there finds the rooms already up to date; unless one of them closed it.
+    const { attempt } = this;
+    const previous = this.current;
+    this.current = "connected";
     this.owner.connected(answer);
+    if (attempt === this.attempt) this.events.emit("state", { state: "connected", previous });
   }
 
   private sayNo(error: StoaError): void {

@@ -26,8 +26,10 @@ import {
   sameOperation,
   split,
   transform,
+  transformPosition,
   widen,
   type Operation,
+  type Side,
 } from "./ot/index.js";
 import { retryDelayMs } from "./retry.js";
 import { orderOf } from "./stream.js";
@@ -63,6 +65,11 @@ export interface DocumentEvents {
   reset: [text: string];
   /** `state` changed. */
   state: [state: DocumentState];
+  /**
+   * A failover lost history that this client had seen: what was accepted after revision `historyEnd` is gone, own
+   * acknowledged edits included. The difference comes as `remote`. Edits that were not acknowledged are kept.
+   */
+  lost: [historyEnd: number | undefined];
   /**
    * The front refused an edit for good (no right to write, too large): it was taken back, and `remote` has fired with the
    * change that does so. `op` is what was refused.
@@ -100,6 +107,9 @@ interface Held {
   readonly events: DurableEvent[];
 }
 
+/** Accepted operations that are kept to locate positions of others who are a little behind. */
+const RECENT_MAX = 100;
+
 /** A shared text; get one from `room.doc(name)`. */
 export class Document {
   /** Its name inside the room. */
@@ -115,6 +125,8 @@ export class Document {
   private inflight: Inflight | undefined;
   private buffer: Operation | undefined;
   private held: Held | undefined;
+  /** The last accepted operations, without gaps; the last one made `rev`. */
+  private recent: Operation[] = [];
   /** `cut`: nothing can be sent. `opening`: events are not yet in order. `live`: events follow each other. */
   private lineState: "cut" | "opening" | "live" = "cut";
   /** Why the document has no (current) text. */
@@ -195,6 +207,21 @@ export class Document {
     this.edit(normalise([from, text, from - to]));
   }
 
+  /**
+   * Where a position is in `text` now that somebody else has told, in the text of revision `rev` (a caret, say).
+   *
+   * @param side where it goes when text is inserted exactly there: `"left"` stays before it (carets), `"right"` goes behind
+   * @returns `undefined` while the text here has not come as far as `rev`, and for a `rev` of long ago
+   */
+  locate(rev: number, position: number, side: Side = "left"): number | undefined {
+    const behind = (this.position?.rev ?? -1) - rev;
+    if (behind < 0 || behind > this.recent.length) return undefined;
+    const over = behind === 0 ? [] : this.recent.slice(-behind);
+    if (this.inflight !== undefined) over.push(this.inflight.op);
+    if (this.buffer !== undefined) over.push(this.buffer);
+    return Math.min(over.reduce((at, op) => transformPosition(at, op, side), position), this.current.length);
+  }
+
   /** Stops following the document. Edits that were not yet acknowledged may be lost: wait for `synchronised` before. */
   close(): void {
     if (this.obstacle === "closed") return;
@@ -246,7 +273,10 @@ export class Document {
       if (this.position?.rev !== part.rev) return this.heal();
       this.position = { epoch: part.epoch, rev: part.rev };
       this.resend();
-    } else this.adoptSnapshot({ epoch: part.epoch, rev: part.rev }, part.content ?? "");
+    } else {
+      this.adoptSnapshot({ epoch: part.epoch, rev: part.rev }, part.content ?? "");
+      if (part.because === "rollback") this.events.emit("lost", part.history_end);
+    }
     this.announce();
   }
 
@@ -263,8 +293,10 @@ export class Document {
       const own = this.inflight !== undefined && event.client === this.line.client && event.seq === this.inflight.seq;
       if (own) this.acknowledge(event.op, position);
       else this.remote(event.op, position, event.user);
-    } else if (event.event === "doc.created") this.position = position;
-    else return this.heal();
+    } else if (event.event === "doc.created") {
+      this.position = position;
+      this.recent = [];
+    } else return this.heal();
     this.settle();
     this.announce();
   }
@@ -332,6 +364,7 @@ export class Document {
   /** Takes the snapshot as one accepted operation. */
   private rebase(position: Position, content: string, difference: Operation): void {
     this.position = position;
+    this.recent = [];
     this.overPending(difference, undefined);
     this.base = content;
   }
@@ -342,8 +375,14 @@ export class Document {
     } catch {
       return this.heal();
     }
-    this.position = position;
+    this.moveTo(position, op);
     this.overPending(op, user);
+  }
+
+  private moveTo(position: Position, op: Operation): void {
+    this.position = position;
+    this.recent.push(op);
+    if (this.recent.length > RECENT_MAX) this.recent.shift();
   }
 
   /** Moves the pending operations over an accepted one, and shows it. */
@@ -374,7 +413,7 @@ export class Document {
     const inflight = this.inflight as Inflight;
     const agreed = sameOperation(inflight.op, op);
     this.base = apply(this.base, inflight.op);
-    this.position = position;
+    this.moveTo(position, inflight.op);
     this.inflight = undefined;
     // Both sides transform by the same rules over the same operations. If they still differ, the texts do.
     if (!agreed) return this.heal();

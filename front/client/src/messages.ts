@@ -31,6 +31,8 @@ export interface MessagesEvents {
   change: [];
   /** A message was posted by somebody, while this client was here or since it was here last. Not for history or own ones. */
   message: [message: Message];
+  /** A failover lost messages that were in `list`: they are not in it any more. */
+  lost: [messages: readonly Message[]];
 }
 
 /** A message on its way. */
@@ -179,14 +181,18 @@ export class Messages {
       return;
     }
     const seen = part.because === "first" ? Infinity : (this.accepted.at(-1)?.n ?? Infinity);
+    const before = this.accepted;
     this.generation += 1;
     this.position = { epoch: part.epoch, rev: part.rev };
     this.accepted = part.messages.map(sent);
     this.older = part.more;
+    const oldest = part.more ? (this.accepted[0]?.n ?? Infinity) : 0;
+    const lost = before.filter((it) => (it.n as number) >= oldest && !this.accepted.some((now) => now.n === it.n && now.at_ms === it.at_ms));
     for (const message of this.accepted) {
       if (!this.confirmOwn(message) && (message.n as number) > seen) this.events.emit("message", message);
     }
     this.changed();
+    if (part.because === "rollback" && lost.length > 0) this.events.emit("lost", lost);
   }
 
   /** `false`: something between is missing. @internal */

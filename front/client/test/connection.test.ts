@@ -31,6 +31,21 @@ describe("connecting", () => {
     expect(front.of("connect")).toEqual([{ id: 0, do: "connect", token: "ada" }]);
   });
 
+  test("whoever hears that it is connected finds user and rooms", async () => {
+    const { stoa } = open();
+    const room = stoa.room("lobby");
+    const heard: unknown[] = [];
+    stoa.on("state", ({ state, previous }) => heard.push([state, previous, stoa.user, room.state]));
+    await pass(10);
+    expect(heard).toEqual([["connected", "connecting", "ada", "joined"]]);
+  });
+
+  test("without any WebSocket it says so at once", () => {
+    vi.stubGlobal("WebSocket", undefined);
+    expect(() => connect({ url: "ws://front/ws", token: async () => "ada" })).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }) as Error);
+    vi.unstubAllGlobals();
+  });
+
   test("backs off 1 s, 2 s, … 30 s while nobody answers, and starts from 1 s after a success", async () => {
     front.down = true;
     const { changes } = open();

@@ -260,8 +260,11 @@ describe("replaced history", () => {
     front.reset("lobby", "main", "one 2");
     await pass(10);
     expect(ada.document.text).toBe("one 2");
+    const lost: unknown[] = [];
+    ada.document.on("lost", (historyEnd) => lost.push(historyEnd));
     front.rollback("lobby", "main", 0);
     await pass(10);
+    expect(lost).toEqual([0]);
     ada.document.edit(["!"]);
     await pass(10);
     expect([text(), ada.document.text]).toEqual(["!one 2", "!one 2"]);
@@ -395,5 +398,26 @@ describe("refusals", () => {
     ada.document.edit([1, -1, "\ude01"]);
     await pass(10);
     expect([text(), ada.document.text]).toEqual(["😁", "😁"]);
+  });
+});
+
+describe("positions of others", () => {
+  test("a position that was told at a revision is found in the text of now, own edits included", async () => {
+    const ada = person("ada");
+    await pass(10);
+    expect(ada.document.locate(0, 3)).toBe(3);
+    front.edit("lobby", "main", ["12"]);
+    await pass(10);
+    ada.document.edit(["mine "]);
+    // One operation is under way, one waits.
+    ada.document.edit([ada.document.text.length, "!"]);
+    expect([ada.document.locate(0, 3), ada.document.locate(1, 3), ada.document.locate(1, 0)]).toEqual([10, 8, 0]);
+    expect(ada.document.locate(1, 0, "right")).toBe(5);
+    await pass(10);
+    expect([ada.document.locate(0, 3), ada.document.locate(1, 3)]).toEqual([10, 8]);
+    expect(ada.document.locate(99, 3)).toBe(undefined);
+    for (let i = 0; i < 150; i++) front.edit("lobby", "main", ["x"]);
+    await pass(10);
+    expect([ada.document.locate(0, 3), ada.document.locate(150, 0)]).toEqual([undefined, 0]);
   });
 });

@@ -178,6 +178,19 @@ describe("messages", () => {
     expect(texts(room)).toEqual(heard);
   });
 
+  test("messages that a failover lost are named", async () => {
+    const { room } = person("ada");
+    for (const text of ["one", "two", "three"]) front.post("lobby", text);
+    await pass(10);
+    const lost: string[][] = [];
+    room.messages.on("lost", (messages) => lost.push(messages.map(({ body }) => (body as { text: string }).text)));
+    const kept = front.messages("lobby").slice(0, 1);
+    const because = { outcome: "snapshot", because: "rollback", history_end: 1, epoch: "9.ab", rev: 1, messages: kept, more: false };
+    front.push("lobby", { ...because, event: "room.resync", stream: "log" });
+    await pass(10);
+    expect([lost, texts(room)]).toEqual([[["two", "three"]], ["one"]]);
+  });
+
   test("a refused message is shown as failed and can be discarded; one that is refused for now is sent again", async () => {
     const { room } = person("ada");
     await pass(10);

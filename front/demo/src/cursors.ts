@@ -115,12 +115,12 @@ export function sharedCursors(stoa: Stoa, room: Room, shared: Document, names: N
     }
 
     private showEarly(): void {
-      const end = this.view.state.doc.length;
       const effects = [];
       for (const [connection, caret] of this.early) {
-        if (caret.rev > (shared.rev ?? 0)) continue;
+        const [anchor, head] = [shared.locate(caret.rev, caret.anchor), shared.locate(caret.rev, caret.head)];
+        if (anchor === undefined || head === undefined) continue;
         this.early.delete(connection);
-        effects.push(put.of({ ...caret, anchor: Math.min(caret.anchor, end), head: Math.min(caret.head, end) }));
+        effects.push(put.of({ ...caret, anchor, head }));
       }
       if (effects.length > 0) this.view.dispatch({ effects });
     }

@@ -37,6 +37,7 @@ pub struct Conn {
     wake: Notify,
     drained: Notify,
     cut: Notify,
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -67,6 +68,7 @@ impl Conn {
             wake: Notify::new(),
             drained: Notify::new(),
             cut: Notify::new(),
+            ended: Notify::new(),
         })
     }
 
@@ -116,6 +118,12 @@ impl Conn {
         }
         drop(queue);
         self.wake.notify_one();
+        self.ended.notify_one();
+    }
+
+    /// Returns once somebody has closed the connection.
+    pub async fn ended(&self) {
+        self.ended.notified().await;
     }
 
     /// Whether the connection is ending, and why.

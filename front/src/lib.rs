@@ -7,6 +7,9 @@
 //! connection; [`module_api`] is the only file that names commands; [`relay`] is the way back, with the rules of
 //! delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive.
 
+// A test that unwraps says where it failed.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod serve;
 pub mod settings;
 

@@ -187,7 +187,9 @@ export class Messages {
     this.accepted = part.messages.map(sent);
     this.older = part.more;
     const oldest = part.more ? (this.accepted[0]?.n ?? Infinity) : 0;
-    const lost = before.filter((it) => (it.n as number) >= oldest && !this.accepted.some((now) => now.n === it.n && now.at_ms === it.at_ms));
+    // A number may have been given again: then it is another message.
+    const same = (a: Message, b: Message) => a.n === b.n && a.key === b.key && (a.client !== undefined || a.at_ms === b.at_ms);
+    const lost = before.filter((it) => (it.n as number) >= oldest && !this.accepted.some((now) => same(now, it)));
     for (const message of this.accepted) {
       if (!this.confirmOwn(message) && (message.n as number) > seen) this.events.emit("message", message);
     }

@@ -27,6 +27,8 @@ interface Story {
   cuts?: number;
   deletions?: boolean;
   losses?: boolean;
+  /** How often the document's history is replaced. What was acknowledged may be lost then; nothing may be twice. */
+  upsets?: number;
 }
 
 async function live(seed: number, story: Story): Promise<void> {
@@ -84,6 +86,13 @@ async function live(seed: number, story: Story): Promise<void> {
       if (person.document.text !== before) person.shown = person.document.text;
     }
     if (random.chance(story.cuts ?? 0.02)) front.cut(`user${random.below(story.people)}`);
+    if (random.chance(story.upsets ?? 0)) {
+      const { rev } = front.doc("lobby", "main");
+      const kind = random.below(3);
+      if (kind === 0) front.rollback("lobby", "main", Math.max(0, rev - random.below(4)));
+      else if (kind === 1) front.resync("lobby", "main");
+      else front.reset("lobby", "main", front.text("lobby", "main"));
+    }
     if (story.losses !== false) {
       if (random.chance(0.02)) front.swallow("doc.submit", random.chance(0.5) ? "reply" : "request");
       if (random.chance(0.02)) front.refuse("doc.submit", "UNAVAILABLE", { retry: true });
@@ -105,7 +114,8 @@ async function live(seed: number, story: Story): Promise<void> {
   for (const character of text) counts.set(character, (counts.get(character) ?? 0) + 1);
   for (const character of inserted) {
     const times = counts.get(character) ?? 0;
-    if (deleted.has(character)) expect(times, "a deleted character is gone").toBe(0);
+    if (story.upsets !== undefined) expect(times, "nothing is twice").toBeLessThanOrEqual(1);
+    else if (deleted.has(character)) expect(times, "a deleted character is gone").toBe(0);
     else expect(times, `an inserted character is there once: ${character} (${[...inserted].indexOf(character)})`).toBe(1);
   }
   for (const { stoa } of people) stoa.close();
@@ -131,3 +141,4 @@ stories("lines that are cut all the time", 10, { people: 3, steps: 120, cuts: 0.
 stories("people who were away too long rebase on the text, and nothing is lost", 15, { people: 4, steps: 150, cuts: 0.08, opsKept: 6 });
 stories("people who were away for more than a page get the text, and nothing is twice", 15, { people: 4, steps: 150, cuts: 0.08, pageMax: 4, opsKept: 50 });
 stories("trimmed history and deletions", 15, { people: 4, steps: 150, cuts: 0.08, pageMax: 5, opsKept: 8, deletions: true });
+stories("history is replaced while people type", 20, { people: 4, steps: 150, cuts: 0.04, opsKept: 20, deletions: true, upsets: 0.03 });

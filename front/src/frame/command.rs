@@ -46,7 +46,7 @@ impl<'a> Envelope<'a> {
             return Err(FrameError::new(Code::InvalidFrame, "do: the name of a command is missing"));
         };
         if self.id.is_none() {
-            return Err(FrameError::new(Code::InvalidArgument, "id: a non-negative integer is missing"));
+            return Err(FrameError::new(Code::InvalidFrame, "id: a non-negative integer is missing"));
         }
         Command::read(&what, self.text)
     }
@@ -345,8 +345,8 @@ mod tests {
             ("{\"id\":1}", Code::InvalidFrame),
             ("{\"id\":1,\"do\":7}", Code::InvalidFrame),
             ("{\"id\":1,\"do\":\"ping\"", Code::InvalidFrame),
-            ("{\"do\":\"ping\"}", Code::InvalidArgument),
-            ("{\"id\":-1,\"do\":\"ping\"}", Code::InvalidArgument),
+            ("{\"do\":\"ping\"}", Code::InvalidFrame),
+            ("{\"id\":-1,\"do\":\"ping\"}", Code::InvalidFrame),
             ("{\"id\":1,\"do\":\"no.such\"}", Code::UnknownCommand),
             ("{\"id\":1,\"do\":\"room.join\"}", Code::InvalidArgument),
             ("{\"id\":1,\"do\":\"room.join\",\"room\":3}", Code::InvalidArgument),

@@ -8,11 +8,13 @@ use crate::frame::{Code, Create, DocSubmit, FrameError, MsgPost, MsgRange, Recip
 use crate::names::{Keys, LOG, PRESENCE, Room};
 use crate::redis::shard::Profile;
 use crate::redis::topology::{CallError, ShardRouter};
+use crate::telemetry;
 use answer::{Fields, integer, open_list};
 use fred::types::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::epoch::Position;
+use tracing::Instrument;
 
 /// The stream part of the key that `ROOM.EMIT` takes: it stores nothing, the key says which room.
 const EMIT: &str = "room";
@@ -89,7 +91,8 @@ impl ModuleApi {
         if !self.router.is_up(&channel) {
             return Err(FrameError::unavailable());
         }
-        self.router.call(&channel, command, args.0).await.map_err(|error| frame_error(command, error))
+        let call = self.router.call(&channel, command, args.0).instrument(telemetry::call_span(command));
+        call.await.map_err(|error| frame_error(command, error))
     }
 
     /// `ROOM.OPEN`: everything that somebody at these positions needs.

@@ -450,9 +450,9 @@ impl World {
         let answer = self.read(self.bench.opens[0].2[0].1);
         let first = self.bench.answered.len();
         self.bench.answer_open(answer);
-        for (member, part) in self.bench.answered[first..].to_vec() {
-            let part = part.expect("no join fails here");
-            self.clients.insert(member, part.position);
+        for (member, part) in &self.bench.answered[first..] {
+            let part = part.as_ref().expect("no join fails here");
+            self.clients.insert(*member, part.position);
         }
     }
 

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use stoa_core::bounds::JSON_DEPTH_MAX;
 use stoa_core::json;
 
 /// How long a typing mark lasts, in milliseconds.
@@ -318,7 +317,6 @@ fn named(identity: &Identity, data: &str) -> Result<String, FrameError> {
     let refused = |refusal: stoa_core::refusal::Refusal| {
         FrameError::new(Code::parse(refusal.code.as_str()).unwrap_or(Code::InvalidJson), refusal.message)
     };
-    debug_assert!(JSON_DEPTH_MAX <= 128, "serde_json reads no deeper");
     let data = json::checked("data", data.as_bytes(), PRESENCE_BYTES_MAX).map_err(refused)?;
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&data)
         .map_err(|_| FrameError::new(Code::InvalidArgument, "data: presence data is a JSON object"))?;

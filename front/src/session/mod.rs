@@ -14,6 +14,7 @@ use crate::frame::{Code, Envelope, FrameError, reply};
 use crate::names::Room;
 use crate::relay::room::MemberId;
 use crate::serve::App;
+use crate::telemetry;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
@@ -21,11 +22,12 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
 
 /// Commands of one connection under way at once, in number: beyond it the socket is not read.
 const WINDOW: usize = 32;
-/// Time for the last bytes and the close frame to be written.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for the last bytes and the close frame to be written: who was slow gets a chance to read why.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time in which the other side may read the close frame before the socket goes: data that it still sends would
 /// otherwise make the system throw the frame away.
 const LINGER: Duration = Duration::from_millis(500);
@@ -87,9 +89,10 @@ pub async fn run(app: Arc<App>, socket: WebSocket, bearer: Option<String>) {
     let mut session = Session::new(app, conn.clone(), bearer);
     let mut writer = std::pin::pin!(conn.write_to(sink));
     let reason = tokio::select! {
-        // Either the other side is gone, or this one has said why it ends.
-        _ = &mut writer => None,
+        // First the reader: a goodbye that was read says more than a socket that can no longer be written.
+        biased;
         reason = session.read(&mut stream) => reason,
+        _ = &mut writer => None,
     };
     // Rooms hear of it now, and not after the last bytes are out.
     drop(session);
@@ -153,6 +156,7 @@ impl Session {
                     }
                 }
                 () = conn.drained(), if conn.is_congested() => {}
+                () = conn.ended() => return conn.closing(),
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
                 () = &mut timer => if let Some(reason) = self.check_times() {
                     return Some(reason);
@@ -172,9 +176,6 @@ impl Session {
             Some(Ok(Message::Text(text))) => {
                 let frames = text.split('\n').filter(|line| !line.trim_ascii().is_empty());
                 self.lines.extend(frames.map(str::to_owned));
-                if self.lines.is_empty() {
-                    self.answer(Done::refused(None, FrameError::new(Code::InvalidFrame, "the frame is empty")));
-                }
                 Ok(())
             }
             Some(Ok(Message::Binary(_))) => {
@@ -211,9 +212,15 @@ impl Session {
             Err(error) => return self.answer(Done::refused(None, error)),
         };
         let id = envelope.id;
-        match envelope.command().and_then(|command| self.dispatch(id, command)) {
-            Ok(future) => self.in_flight.push_back(future),
-            Err(error) => self.answer(Done::refused(id, error)),
+        let command = match envelope.command() {
+            Ok(command) => command,
+            Err(error) => return self.answer(Done::refused(id, error)),
+        };
+        let span = telemetry::command_span(command.name());
+        match (self.dispatch(id, command), span) {
+            (Ok(future), None) => self.in_flight.push_back(future),
+            (Ok(future), Some(span)) => self.in_flight.push_back(Box::pin(future.instrument(span))),
+            (Err(error), _) => self.answer(Done::refused(id, error)),
         }
     }
 

@@ -1,0 +1,230 @@
+//! The life of a connection: its order, its bounds, and every way in which it ends.
+#![allow(clippy::unwrap_used)]
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use stoa_harness::socket::Client;
+use stoa_harness::{Front, Redis, front};
+use tokio_tungstenite::tungstenite::Message;
+
+async fn join(client: &Client, room: &str) -> Value {
+    client.ok(json!({"do": "room.join", "room": room})).await
+}
+
+fn post(n: usize, text: &str) -> Value {
+    json!({"do": "msg.post", "room": "lobby", "body": format!("{n} {text}")})
+}
+
+/// Reads until the close frame, and says its code.
+async fn close_code(
+    socket: &mut tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
+) -> Option<u16> {
+    while let Some(Ok(message)) = socket.next().await {
+        if let Message::Close(frame) = message {
+            return frame.map(|frame| frame.code.into());
+        }
+    }
+    None
+}
+
+async fn raw(
+    port: u16,
+) -> tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>> {
+    tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{port}/ws")).await.unwrap().0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_sent_in_one_breath_are_answered_in_order() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let mut socket = raw(front.port).await;
+    let mut frames = vec![
+        json!({"id": 0, "do": "connect", "token": front::token("ada")}).to_string(),
+        json!({"id": 1, "do": "room.join", "room": "lobby"}).to_string(),
+    ];
+    frames.extend((2..200).map(|id| {
+        let mut command = post(id, "in one breath");
+        command["id"] = json!(id);
+        command.to_string()
+    }));
+    socket.send(Message::text(frames.join("\n"))).await.unwrap();
+    let (mut replies, mut events) = (Vec::new(), Vec::new());
+    while replies.len() < 200 || events.len() < 198 {
+        let message = socket.next().await.unwrap().unwrap();
+        let frame: Value = serde_json::from_str(message.to_text().unwrap()).unwrap();
+        match frame["id"].as_u64() {
+            Some(id) => {
+                assert!(frame.get("ok").is_some(), "{frame}");
+                replies.push(id);
+            }
+            None => events.push(frame["rev"].as_u64().unwrap()),
+        }
+    }
+    assert_eq!(replies, (0..200).collect::<Vec<_>>());
+    assert_eq!(events, (1..199).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_durable_events_is_closed_as_slow_and_misses_nothing() {
+    let redis = Redis::start();
+    let front = Front::start_with(&redis, |settings| settings.queue_bytes_max = 256 * 1024).await;
+    let mut slow = raw(front.port).await;
+    slow.send(Message::text(json!({"id": 1, "do": "connect", "token": front::token("slow")}).to_string()))
+        .await
+        .unwrap();
+    slow.send(Message::text(json!({"id": 2, "do": "room.join", "room": "lobby"}).to_string())).await.unwrap();
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    join(&ada, "lobby").await;
+    let text = "x".repeat(30_000);
+    // More than the sockets' own buffers hold.
+    for n in 0..600 {
+        ada.ok(post(n, &text)).await;
+    }
+    assert_eq!(close_code(&mut slow).await, Some(4001));
+    assert!(!ada.is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_ends_closes_its_connection_within_a_second() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let token = front::token_with(json!({"sub": "ada", "exp": now + 2}));
+    let client = Client::connect(front.port, &token).await;
+    assert_eq!(client.closed().await, (4502, "AUTH_EXPIRED".into()));
+    let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    assert!(end >= (now + 2) as f64 && end < (now + 3) as f64, "{end} is not within a second after {}", now + 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn silence_is_pinged_and_then_ended() {
+    let redis = Redis::start();
+    let front = Front::start_with(&redis, |settings| {
+        settings.ping_interval_ms = 200;
+        settings.pong_timeout_ms = 300;
+    })
+    .await;
+    // A client that reads answers pings by itself.
+    let lively = Client::connect(front.port, &front::token("ada")).await;
+    let mut silent = raw(front.port).await;
+    silent
+        .send(Message::text(json!({"id": 1, "do": "connect", "token": front::token("bo")}).to_string()))
+        .await
+        .unwrap();
+    // Nothing is read here, so nothing answers.
+    tokio::time::sleep(Duration::from_millis(1_000)).await;
+    assert_eq!(close_code(&mut silent).await, Some(4002));
+    lively.ok(json!({"do": "ping"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_connect_in_time_is_closed() {
+    let redis = Redis::start();
+    let front = Front::start_with(&redis, |settings| settings.connect_timeout_ms = 300).await;
+    let client = Client::open(front.port).await;
+    assert_eq!(client.refused(json!({"do": "ping"})).await, "AUTH_REQUIRED");
+    assert_eq!(client.closed().await, (4500, "AUTH_REQUIRED".into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_that_stops_answers_what_it_was_asked_and_says_goodbye() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let client = Client::connect(front.port, &front::token("ada")).await;
+    join(&client, "lobby").await;
+    let ids: Vec<u64> = (0..20).map(|n| client.send(post(n, "last words"))).collect();
+    while client.answered().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let began = Instant::now();
+    front.shutdown().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert_eq!(client.closed().await, (4000, "SHUTDOWN".into()));
+    // The answers are a beginning of what was asked: none is left out in between.
+    let answered: Vec<u64> = client.answered().into_iter().filter(|id| ids.contains(id)).collect();
+    assert_eq!(answered, ids[..answered.len()]);
+    let posted = redis.ok(&["MSG.RANGE", "stoa:{lobby}:log", "COUNT", "100"]).field("messages").items().len();
+    assert_eq!(answered.len(), posted, "what was done was answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_front_without_redis_waits_and_says_so() {
+    let front = {
+        let mut settings =
+            stoa_front::Settings::for_tests("redis://127.0.0.1:1", "a secret of thirty-two bytes and more");
+        settings.demo = true;
+        stoa_front::Front::start(settings).await.unwrap()
+    };
+    let port = front.address().port();
+    assert_eq!(front::http_status(port, "/livez"), Some(200));
+    assert_eq!(front::http_status(port, "/readyz"), Some(503));
+    assert_eq!(front::http_status(port, "/"), Some(200));
+    front.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_is_away_writes_are_refused_at_once_and_connections_stay() {
+    let mut redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let client = Client::connect(front.port, &front::token("ada")).await;
+    join(&client, "lobby").await;
+    redis.kill();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = Instant::now();
+    let error = client.ask(post(1, "into the void")).await.unwrap_err();
+    assert_eq!((&error["code"], &error["retry"]), (&json!("UNAVAILABLE"), &json!(true)));
+    assert!(began.elapsed() < Duration::from_millis(500), "it took {:?}", began.elapsed());
+    let error = client.ask(json!({"do": "room.join", "room": "other"})).await.unwrap_err();
+    assert_eq!(error["code"], "UNAVAILABLE");
+    assert_eq!(front::http_status(front.port, "/readyz"), Some(503));
+    client.ok(json!({"do": "ping"})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_room_is_brought_up_to_date_however_often_it_is_joined() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let client = Client::connect(front.port, &front::token("ada")).await;
+    for n in 1..30u64 {
+        let joined = join(&client, "lobby").await;
+        assert_eq!(joined["streams"]["log"]["rev"], n - 1);
+        client.ok(post(n as usize, "again")).await;
+        assert_eq!(client.expect("msg.posted").await["rev"], n);
+    }
+    assert_eq!(client.events_named("msg.posted").len(), 29, "each once");
+    client.ok(json!({"do": "room.leave", "room": "lobby"})).await;
+    assert_eq!(client.refused(post(0, "gone")).await, "NOT_JOINED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_in_the_midst_of_writing_have_no_hole_and_no_double() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let writer = Client::connect(front.port, &front::token("writer")).await;
+    join(&writer, "lobby").await;
+    let write = async {
+        for n in 0..400 {
+            writer.ok(post(n, "stream")).await;
+        }
+    };
+    let readers = async {
+        let mut readers = Vec::new();
+        for n in 0..20 {
+            let reader = Client::connect(front.port, &front::token(&format!("reader{n}"))).await;
+            let joined = join(&reader, "lobby").await;
+            readers.push((reader, joined["streams"]["log"]["rev"].as_u64().unwrap()));
+        }
+        readers
+    };
+    let ((), readers) = tokio::join!(write, readers);
+    for (reader, start) in readers {
+        while reader.events_named("msg.posted").last().map_or(start, |event| event["rev"].as_u64().unwrap()) < 400 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let revs: Vec<u64> =
+            reader.events_named("msg.posted").iter().map(|event| event["rev"].as_u64().unwrap()).collect();
+        assert_eq!(revs, (start + 1..=400).collect::<Vec<_>>());
+        assert!(reader.events_named("room.resync").is_empty());
+    }
+}

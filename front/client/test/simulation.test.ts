@@ -91,7 +91,8 @@ async function live(seed: number, story: Story): Promise<void> {
       const kind = random.below(3);
       if (kind === 0) front.rollback("lobby", "main", Math.max(0, rev - random.below(4)));
       else if (kind === 1) front.resync("lobby", "main");
-      else front.reset("lobby", "main", front.text("lobby", "main"));
+      // Another document: who wrote what in the old one is forgotten with it.
+      else front.reset("lobby", "main", ".");
     }
     if (story.losses !== false) {
       if (random.chance(0.02)) front.swallow("doc.submit", random.chance(0.5) ? "reply" : "request");

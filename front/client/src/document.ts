@@ -163,6 +163,7 @@ export class Document {
     return this.position?.epoch;
   }
 
+  /** Where the document stands: see {@link DocumentState}. */
   get state(): DocumentState {
     if (this.obstacle !== undefined) return this.obstacle;
     if (this.position === undefined) return "opening";
@@ -175,6 +176,7 @@ export class Document {
     return this.obstacle === undefined && this.position !== undefined;
   }
 
+  /** Listens to an event. The returned function stops that. */
   on<Name extends keyof DocumentEvents>(name: Name, listener: (...values: DocumentEvents[Name]) => void): Off {
     return this.events.on(name, listener);
   }

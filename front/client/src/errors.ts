@@ -53,6 +53,7 @@ export class StoaError extends Error {
   /** How long to wait before that, in milliseconds, when the front knows. */
   readonly retryAfterMs: number | undefined;
 
+  /** `retry` is, unless given, what the code of this client says; codes of a front come with their own. */
   constructor(code: ErrorCode, message: string, more: { retry?: boolean; retryAfterMs?: number | undefined } = {}) {
     super(message);
     this.code = code;

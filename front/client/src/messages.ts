@@ -79,6 +79,7 @@ export class Messages {
     return this.older;
   }
 
+  /** Listens to an event. The returned function stops that. */
   on<Name extends keyof MessagesEvents>(name: Name, listener: (...values: MessagesEvents[Name]) => void): Off {
     return this.events.on(name, listener);
   }

@@ -64,6 +64,7 @@ export class Presence {
     return this.own;
   }
 
+  /** Listens to an event. The returned function stops that. */
   on<Name extends keyof PresenceEvents>(name: Name, listener: (...values: PresenceEvents[Name]) => void): Off {
     return this.events.on(name, listener);
   }

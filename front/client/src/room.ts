@@ -30,6 +30,7 @@ export type Recipient = { user: string } | { connection: string };
 
 /** A room; get one from `stoa.room(name)`. */
 export class Room {
+  /** The room's name. */
   readonly name: string;
   /** The room's log of messages. */
   readonly messages: Messages;
@@ -62,6 +63,7 @@ export class Room {
     this.presence = new Presence(stoa, name, options.presence ?? {}, () => this.join());
   }
 
+  /** Where the room stands: see {@link RoomState}. */
   get state(): RoomState {
     return this.current;
   }
@@ -71,7 +73,7 @@ export class Room {
     return this.refusal;
   }
 
-  /** Fires when `state` changes. */
+  /** Listens to changes of `state`. The returned function stops that. */
   onState(listener: (state: RoomState) => void): Off {
     return this.states.on("state", listener);
   }

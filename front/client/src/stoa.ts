@@ -88,6 +88,7 @@ export class Stoa {
     return this.hello?.connection;
   }
 
+  /** Listens to an event. The returned function stops that. */
   on<Name extends keyof StoaEvents>(name: Name, listener: (...values: StoaEvents[Name]) => void): Off {
     const off = this.events.on(name, listener);
     if (name !== "error") return off;

@@ -59,7 +59,12 @@ function enterRoom(guest: string): void {
   const stoa = connect({ url: new URL("./ws", location.href).href, token: (why) => guestToken(guest, why) });
   startState(stoa);
   const room = stoa.room(name, { presence: { name: guest } });
-  const names = startPeople(stoa, room);
+  const names = startPeople(stoa, room, () => {
+    // Another name is another guest, who comes in by the door.
+    forgetGuest();
+    stoa.close();
+    location.reload();
+  });
   startChat(stoa, room, names, guest);
   startEditor(stoa, room, names);
 }

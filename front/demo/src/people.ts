@@ -10,8 +10,12 @@ export interface Names {
   of(user: string, fallback?: string): string;
 }
 
-/** Shows who is here, and remembers what they are called. */
-export function startPeople(stoa: Stoa, room: Room): Names {
+/**
+ * Shows who is here, and remembers what they are called.
+ *
+ * @param rename called when this visitor wants another name
+ */
+export function startPeople(stoa: Stoa, room: Room, rename: () => void): Names {
   const names = new Map<string, string>();
   const list = byId("people");
 
@@ -30,7 +34,14 @@ export function startPeople(stoa: Stoa, room: Room): Names {
       const name = names.get(user) ?? user;
       item.title = connections > 1 ? `${name}, in ${connections} windows` : name;
       item.append(avatar(user, name), make("bdi", "", name));
-      if (user === stoa.user) item.append(make("small", "", "you"));
+      if (user === stoa.user) {
+        const change = make("button", "you", "you");
+        change.type = "button";
+        change.title = "Change your name";
+        change.ariaLabel = "You: change your name";
+        change.addEventListener("click", rename);
+        item.append(change);
+      }
       return item;
     });
     if (count > items.length) items.push(make("li", "more", `and ${count - items.length} more`));

@@ -163,6 +163,10 @@ it("a reload is the same person; a second window may be another one", async () =
   await second.fill("#name-input", "Grace");
   await second.press("#name-input", "Enter");
   await contains(ada, "#people", "Grace");
+  await second.click("#people .you");
+  await second.fill("#name-input", "Grace Hopper");
+  await second.press("#name-input", "Enter");
+  await contains(ada, "#people", "Grace Hopper");
 });
 
 it("fits a narrow phone, and everything can be reached", async () => {

@@ -8,6 +8,9 @@ import { widen } from "./surrogates.js";
 /** Beyond this many differing tokens a stretch is replaced as a whole: the search takes the square of it. */
 const DISTANCE_MAX = 500;
 
+/** Longer stretches without a common line are replaced as a whole: characters one by one would take too much memory. */
+const STRETCH_UNITS_MAX = 100_000;
+
 /**
  * An operation that turns `before` into `after`, without cutting a character in two: what the texts share at both ends
  * and in lines stays, changed lines are compared character by character. The result is small, not always minimal.
@@ -24,7 +27,7 @@ export function fromDiff(before: string, after: string): Operation {
       diffInto(out, removed, added, (a, b) => {
         // By whole characters: one that merely shares half of its pair with another one has to stay what it is, or
         // somebody's pending deletion of it would find nothing to delete.
-        const characters = myers([...a], [...b]);
+        const characters = a.length + b.length > STRETCH_UNITS_MAX ? undefined : myers([...a], [...b]);
         if (characters === undefined) return replaceInto(out, a, b);
         for (const { kind, token } of characters) push(out, kind === "insert" ? token : kind === "keep" ? token.length : -token.length);
       });

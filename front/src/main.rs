@@ -1,14 +1,15 @@
 //! The front as a process: settings in, signals out. `stoa-front schema` prints the JSON Schema of the frames.
 
 use clap::Parser;
+use std::io::Write;
 use std::process::ExitCode;
 use stoa_front::{Front, Settings, frame, telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("schema") {
-        println!("{:#}", frame::schema());
-        return ExitCode::SUCCESS;
+        let written = writeln!(std::io::stdout(), "{:#}", frame::schema());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     match run(Settings::parse()) {
         Ok(()) => ExitCode::SUCCESS,

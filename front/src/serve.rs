@@ -14,13 +14,15 @@ use hyper_util::service::TowerToHyperService;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// Time for the head of an HTTP request: who sends a byte a minute only wants to hold a socket.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that wait to be accepted, in number: everybody comes back at once after a restart.
+const BACKLOG: u32 = 4096;
 /// Pause after a failed accept: the system is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -117,8 +119,7 @@ fn runtime(settings: &Settings) -> Result<Runtime, String> {
 }
 
 async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>), String> {
-    let listener =
-        TcpListener::bind(settings.listen).await.map_err(|e| format!("cannot listen on {}: {e}", settings.listen))?;
+    let listener = listen(settings.listen).map_err(|e| format!("cannot listen on {}: {e}", settings.listen))?;
     let addr = listener.local_addr().map_err(|e| format!("the listener has no address: {e}"))?;
     let keys = Keys::new(&settings.prefix);
     // Tasks towards Redis last as long as the runtime.
@@ -132,6 +133,14 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     tracing::info!(%addr, node, demo = app.settings.demo, "listening");
     tokio::spawn(accept(listener, app.clone()));
     Ok((addr, app))
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A front that is started again must not wait for the sockets of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn accept(listener: TcpListener, app: Arc<App>) {

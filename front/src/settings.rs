@@ -1,5 +1,6 @@
 //! Settings: flags, environment variables, and files for secrets.
 
+use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
 use std::fmt;
 use std::net::SocketAddr;
@@ -77,10 +78,10 @@ pub struct Settings {
     #[arg(long, env = "STOA_JWT_LIFETIME_MAX_S", default_value_t = 24 * 3600)]
     pub jwt_lifetime_max_s: u64,
     /// Refuse tokens without a `rooms` claim instead of opening all rooms to them.
-    #[arg(long, env = "STOA_REQUIRE_ROOMS_CLAIM")]
+    #[arg(long, env = "STOA_REQUIRE_ROOMS_CLAIM", value_parser = FalseyValueParser::new())]
     pub require_rooms_claim: bool,
     /// Hand out guest tokens to everybody. Several demo fronts need the same --jwt-secret.
-    #[arg(long, env = "STOA_DEMO")]
+    #[arg(long, env = "STOA_DEMO", value_parser = FalseyValueParser::new())]
     pub demo: bool,
     /// Origins that browsers may connect from, separated by commas; empty: any (the token is never a cookie).
     #[arg(long, env = "STOA_ORIGINS", value_delimiter = ',')]

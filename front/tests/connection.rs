@@ -228,3 +228,49 @@ async fn joins_in_the_midst_of_writing_have_no_hole_and_no_double() {
         assert!(reader.events_named("room.resync").is_empty());
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_hangs_is_noticed_and_everything_goes_on_afterwards() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    let bo = Client::connect(front.port, &front::token("bo")).await;
+    join(&ada, "lobby").await;
+    join(&bo, "lobby").await;
+    // Everything but writing stops, as in a process that is paused.
+    redis.ok(&["CLIENT", "PAUSE", "4000", "ALL"]);
+    let began = Instant::now();
+    let mut command = post(1, "held up");
+    command["client"] = json!("c");
+    command["seq"] = json!(1);
+    let mut tries = 0;
+    let answer = loop {
+        tries += 1;
+        match ada.ask(command.clone()).await {
+            Ok(answer) => break answer,
+            Err(error) => assert_eq!(error["code"], "UNAVAILABLE"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "it did not come back");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(tries > 2, "it was noticed and answered quickly");
+    assert_eq!(answer["rev"], 1, "accepted once, however often it was sent");
+    assert_eq!(bo.expect("msg.posted").await["rev"], 1);
+    ada.ok(post(2, "and on")).await;
+    assert_eq!(bo.expect("msg.posted").await["rev"], 2);
+    assert_eq!(bo.events_named("msg.posted").len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn presence_that_redis_lost_is_listed_again() {
+    let redis = Redis::start();
+    let front = Front::start_with(&redis, |settings| settings.presence_ttl_ms = 900).await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    ada.ok(json!({"do": "room.join", "room": "lobby", "presence": {"data": {"a": 1}}})).await;
+    ada.ok(json!({"do": "presence.set", "room": "lobby", "data": {"b": 2, "name": "somebody else"}})).await;
+    redis.ok(&["DEL", "stoa:{lobby}:presence"]);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let joined = ada.ok(json!({"do": "presence.list", "room": "lobby"})).await;
+    assert_eq!(joined["count"], 1);
+    assert_eq!(joined["members"][0]["data"], json!({"a": 1, "b": 2, "name": "ada"}));
+}

@@ -20,9 +20,19 @@ pub use reply::Reply;
 pub fn schema() -> serde_json::Value {
     #[derive(schemars::JsonSchema)]
     #[allow(dead_code)]
-    struct Wire {
+    struct CommandFrame {
+        /// Chosen by the client, echoed in the reply.
+        id: u64,
+        #[serde(flatten)]
         command: Command,
+    }
+    #[derive(schemars::JsonSchema)]
+    #[allow(dead_code)]
+    struct Wire {
+        command: CommandFrame,
         reply: Reply,
+        /// Per command what `ok` holds.
+        answers: reply::Answers,
         event: Event,
         close: crate::close::CloseReason,
     }

@@ -13,55 +13,115 @@ use stoa_core::json::push_quoted;
 
 pub use stoa_core::json::quoted;
 
-/// A reply: `ok` or `error`. The shape of `ok` is the one of the command.
+/// A reply: `ok` or `error`.
 #[derive(Debug, JsonSchema)]
 #[allow(dead_code)]
 pub struct Reply {
     /// The command's number; null if it could not be read.
     id: Option<u64>,
-    /// What the command answers.
-    ok: Option<Answer>,
+    /// What the command answers: see [`Answers`].
+    ok: Option<serde_json::Value>,
     /// Why it was not carried out.
     error: Option<ErrorBody>,
 }
 
-/// What commands answer.
+/// What each command answers in `ok`.
 #[derive(Debug, JsonSchema)]
-#[serde(untagged)]
 #[allow(dead_code, missing_docs)]
-pub enum Answer {
-    /// `connect`
-    Connected(Connected),
-    /// `room.join`
-    Joined(Joined),
-    /// `msg.post`
-    Posted { n: u64, rev: u64, epoch: String, duplicate: bool },
-    /// `msg.range`
-    Messages { epoch: String, rev: u64, messages: Vec<super::Message>, more: bool },
-    /// `doc.submit`
-    Submitted {
-        rev: u64,
-        epoch: String,
-        op: Vec<serde_json::Value>,
-        duplicate: bool,
-        concurrent: Vec<Vec<serde_json::Value>>,
-    },
-    /// `doc.get`
-    Document {
-        epoch: String,
-        rev: u64,
-        #[serde(rename = "type")]
-        kind: String,
-        content: String,
-    },
-    /// `doc.ops`
-    Operations { outcome: String, epoch: String, rev: u64, through: u64, events: Vec<super::Event> },
-    /// `presence.set`
-    Position { rev: u64, epoch: String },
-    /// `doc.open`, `presence.list`
-    Stream(Box<StreamPart>),
-    /// The others.
-    Nothing {},
+pub struct Answers {
+    pub connect: Connected,
+    #[serde(rename = "room.join")]
+    pub room_join: Joined,
+    #[serde(rename = "room.leave")]
+    pub room_leave: Nothing,
+    #[serde(rename = "room.emit")]
+    pub room_emit: Nothing,
+    #[serde(rename = "msg.post")]
+    pub msg_post: MsgPosted,
+    #[serde(rename = "msg.range")]
+    pub msg_range: MsgPage,
+    #[serde(rename = "doc.open")]
+    pub doc_open: StreamPart,
+    #[serde(rename = "doc.close")]
+    pub doc_close: Nothing,
+    #[serde(rename = "doc.submit")]
+    pub doc_submit: DocSubmitted,
+    #[serde(rename = "doc.get")]
+    pub doc_get: DocState,
+    #[serde(rename = "doc.ops")]
+    pub doc_ops: DocPage,
+    #[serde(rename = "presence.set")]
+    pub presence_set: At,
+    #[serde(rename = "presence.list")]
+    pub presence_list: StreamPart,
+    #[serde(rename = "presence.typing")]
+    pub presence_typing: Nothing,
+    pub ping: Nothing,
+}
+
+/// An answer that says no more than that it was done.
+#[derive(Debug, JsonSchema)]
+pub struct Nothing {}
+
+/// Where a stream is.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct At {
+    rev: u64,
+    epoch: String,
+}
+
+/// The answer of `msg.post`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct MsgPosted {
+    n: u64,
+    rev: u64,
+    epoch: String,
+    duplicate: bool,
+}
+
+/// The answer of `msg.range`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct MsgPage {
+    epoch: String,
+    rev: u64,
+    messages: Vec<super::Message>,
+    more: bool,
+}
+
+/// The answer of `doc.submit`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct DocSubmitted {
+    rev: u64,
+    epoch: String,
+    op: Vec<serde_json::Value>,
+    duplicate: bool,
+    concurrent: Vec<Vec<serde_json::Value>>,
+}
+
+/// The answer of `doc.get`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct DocState {
+    epoch: String,
+    rev: u64,
+    #[serde(rename = "type")]
+    kind: String,
+    content: String,
+}
+
+/// The answer of `doc.ops`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct DocPage {
+    outcome: String,
+    epoch: String,
+    rev: u64,
+    through: u64,
+    events: Vec<super::Event>,
 }
 
 /// The answer of `connect`.

@@ -489,8 +489,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     #[test]
     fn every_member_gets_every_event_once_in_order_or_a_snapshot(acts in prop::collection::vec(act(), 1..80)) {
         let mut world = World {

@@ -48,7 +48,7 @@ fn composed(operations: &[Operation], bias: Bias) -> Operation {
 }
 
 proptest! {
-    #![proptest_config(cases(40_000))]
+    #![proptest_config(cases(30_000))]
 
     #[test]
     fn two_who_write_at_once_end_with_the_same_text(seed: u64, size in 1..12usize) {
@@ -151,7 +151,7 @@ fn submit(document: &mut Document, rev: u64, op: &Operation) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(cases(80))]
 
     /// Long operations over long histories, which a document composes first, against one step after the other.
     #[test]

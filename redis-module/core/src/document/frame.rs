@@ -5,7 +5,7 @@ use crate::bounds::Bounds;
 use crate::changes::{self, Changes};
 use crate::epoch::{Epoch, Position, Standing};
 use crate::json::push_quoted;
-use crate::op::{self, Unit};
+use crate::op::Unit;
 use std::fmt::Write;
 
 impl Document {
@@ -56,7 +56,7 @@ impl Document {
         let mut out = String::with_capacity(accepted.inserted().len() + 256);
         self.push_start(&mut out, "doc.applied", room, stream, accepted.rev.saturating_sub(1), accepted.rev);
         out.push_str(",\"op\":");
-        op::push_json(&mut out, accepted.components(Unit::Utf16).into_iter(), accepted.inserted(), Unit::Utf16);
+        accepted.push_json(Unit::Utf16, &mut out);
         // Writing to a String cannot fail.
         let _ = write!(out, ",\"at_ms\":{}", accepted.at_ms());
         if !accepted.user().is_empty() {

@@ -13,9 +13,10 @@
 use super::authors::Authors;
 use super::varint;
 use super::words;
-use crate::op::{Component, Unit};
+use crate::op::{self, Component, Unit};
 use crate::text::Place;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// Operations per segment: the slack that trimming leaves, and what is composed at once.
 const SEGMENT_OPERATIONS: usize = 256;
@@ -55,6 +56,10 @@ impl<'a> Accepted<'a> {
             Unit::Char => words::chars(self.record.words).collect(),
         }
     }
+    /// Appends it as JSON in `unit`.
+    pub fn push_json(&self, unit: Unit, out: &mut String) {
+        push_json(self.record.words, self.record.inserted, unit, out);
+    }
     /// The text that it inserted.
     pub fn inserted(&self) -> &'a str {
         self.record.inserted
@@ -78,6 +83,13 @@ impl<'a> Accepted<'a> {
     /// Length of the text before it.
     pub fn base(&self) -> Place {
         self.record.base
+    }
+}
+
+fn push_json(words: &[u32], inserted: &str, unit: Unit, out: &mut String) {
+    match unit {
+        Unit::Utf16 => op::push_json(out, words::utf16(words), inserted, unit),
+        Unit::Char => op::push_json(out, words::chars(words), inserted, unit),
     }
 }
 
@@ -169,28 +181,36 @@ impl Segment {
         Place { utf16, chars: utf16.saturating_sub(varint::take(&mut bytes) as u32) }
     }
 
+    /// Its own text and what it deleted.
+    fn texts<'a>(&'a self, head: u64, mut rest: &'a [u8]) -> (&'a str, &'a str) {
+        let inserted = varint::take(&mut rest) as usize;
+        if head & 1 == 1 {
+            varint::take(&mut rest);
+        }
+        let (inserted, deleted) = rest.split_at_checked(inserted).unwrap_or_default();
+        // Both were written from texts.
+        (std::str::from_utf8(inserted).unwrap_or_default(), std::str::from_utf8(deleted).unwrap_or_default())
+    }
+
+    /// What its JSON is written from: components and own text.
+    fn operation(&self, at: usize) -> (&[u32], &str) {
+        let mut bytes = self.bytes(at);
+        let head = varint::take(&mut bytes);
+        for _ in ["seq", "at_ms"] {
+            varint::take(&mut bytes);
+        }
+        (self.words(at), self.texts(head, bytes).0)
+    }
+
     fn record<'a>(&'a self, at: usize, authors: &'a Authors) -> Record<'a> {
         let mut bytes = self.bytes(at);
         let head = varint::take(&mut bytes);
         let seq = varint::take(&mut bytes);
         let at_ms = self.at_ms.wrapping_add(varint::unzigzag(varint::take(&mut bytes)) as u64);
-        let inserted = varint::take(&mut bytes) as usize;
-        if head & 1 == 1 {
-            varint::take(&mut bytes);
-        }
-        let (inserted, deleted) = bytes.split_at_checked(inserted).unwrap_or_default();
+        let (inserted, deleted) = self.texts(head, bytes);
         let (user, client) = authors.get((head >> 1) as u32);
-        Record {
-            words: self.words(at),
-            // Both were written from texts.
-            inserted: std::str::from_utf8(inserted).unwrap_or_default(),
-            deleted: std::str::from_utf8(deleted).unwrap_or_default(),
-            base: self.base(at),
-            user,
-            client,
-            seq,
-            at_ms,
-        }
+        let (words, base) = (self.words(at), self.base(at));
+        Record { words, inserted, deleted, base, user, client, seq, at_ms }
     }
 
     fn heap_bytes(&self) -> usize {
@@ -326,6 +346,19 @@ impl History {
     pub(super) fn spans(&self, from: u64) -> impl Iterator<Item = Span<'_>> {
         let (start, mut at) = self.find(from).unwrap_or((self.segments.len(), 0));
         self.segments.range(start..).map(move |segment| Span { segment, from: std::mem::take(&mut at) })
+    }
+
+    /// The operations of these revisions as JSON, as far as they are kept. Reads what a reply needs and no more.
+    pub(super) fn json(&self, revs: Range<u64>, unit: Unit) -> impl Iterator<Item = String> {
+        let from = revs.start.max(self.first);
+        let operations = self
+            .spans(from)
+            .flat_map(|span| (span.from..span.segment.index.len()).map(move |at| span.segment.operation(at)));
+        operations.take(revs.end.saturating_sub(from) as usize).map(move |(words, inserted)| {
+            let mut out = String::with_capacity(inserted.len() + 16);
+            push_json(words, inserted, unit, &mut out);
+            out
+        })
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

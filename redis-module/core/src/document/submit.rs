@@ -8,7 +8,7 @@ use super::{Document, LineEnds, REVISION_MAX};
 use crate::bounds::Bounds;
 use crate::epoch::{Epoch, Position, Standing, Writer};
 use crate::identity::{Answer, Identity, Known, check_id};
-use crate::op::{self, Operation, Unit};
+use crate::op::{Operation, Unit};
 use crate::refusal::{Code, Refusal};
 use crate::text::TEXT_BYTES_MAX;
 use std::borrow::Cow;
@@ -261,10 +261,7 @@ impl Document {
 
     /// The operation that created a revision, as JSON in `unit`; `None` if it is not kept.
     pub fn operation_json(&self, rev: u64, unit: Unit) -> Option<String> {
-        let accepted = self.accepted(rev)?;
-        let mut out = String::with_capacity(accepted.inserted().len() + 16);
-        op::push_json(&mut out, accepted.components(unit).into_iter(), accepted.inserted(), unit);
-        Some(out)
+        self.history.json(rev..rev.saturating_add(1), unit).next()
     }
 
     /// What a submitted operation became, as JSON in `unit`: `[]` if it had nothing left to do, `None` if it is a
@@ -276,6 +273,6 @@ impl Document {
     /// What a submitted operation was transformed over, as JSON in `unit`, oldest first. By these the author
     /// learns what came before their own; a resend may find that the first ones are no longer kept.
     pub fn concurrent_json(&self, submitted: &Submitted, unit: Unit) -> impl Iterator<Item = String> {
-        submitted.concurrent.clone().filter_map(move |rev| self.operation_json(rev, unit))
+        self.history.json(submitted.concurrent.clone(), unit)
     }
 }

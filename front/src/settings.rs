@@ -52,7 +52,7 @@ pub struct Settings {
     /// Address to listen on.
     #[arg(long, env = "STOA_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
-    /// Redis with the Stoa module: redis://[user:password@]host:port.
+    /// Redis with the Stoa module: `redis://user:password@host:port`.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: Secret,
     /// File that holds the Redis URL; wins over --redis-url.

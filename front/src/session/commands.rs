@@ -128,10 +128,19 @@ impl Session {
             }
         };
         self.identity = Some(identity.clone());
+        self.resume(id, identity, connect.resume)
+    }
+
+    /// Joins the personal room and those that the client was in before, and answers `connect`.
+    fn resume(
+        &mut self,
+        id: Option<u64>,
+        identity: Arc<Identity>,
+        rooms: BTreeMap<String, JoinOptions>,
+    ) -> BoxFuture<'static, Done> {
         let personal = identity.personal_room();
         self.rooms.insert(personal.clone(), Membership::Joined);
-        let plans: Vec<(String, Result<Plan, FrameError>)> = connect
-            .resume
+        let plans: Vec<(String, Result<Plan, FrameError>)> = rooms
             .into_iter()
             .map(|(name, options)| {
                 let plan = self.plan(&identity, &name, options);

@@ -1,10 +1,15 @@
 //! How a member comes in: subscribe, buffer, ask, answer, replay, live. And how one is brought back in step.
 
 use super::{
-    ATTEMPTS_MAX, Arc, Ask, At, BTreeMap, BTreeSet, Event, Fit, FrameError, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining,
-    Kind, Member, MemberId, Opened, Outcome, Output, RoomState, Stage, Stream, Ticket,
+    ATTEMPTS_MAX, Ask, At, Fit, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining, Member, MemberId, Output, RoomState, Stage,
+    Stream, Ticket,
 };
-use std::collections::VecDeque;
+use crate::frame::FrameError;
+use crate::module_api::{Opened, Outcome};
+use crate::relay::event::Event;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use stoa_core::event::Kind;
 
 impl RoomState {
     pub(super) fn join(&mut self, id: MemberId, connection: Arc<str>, user: Arc<str>, ask: Ask, out: &mut Vec<Output>) {

@@ -7,13 +7,20 @@
 //! Two places know a position. The *room* has one per stream: that of the last event that it let through. A *member*
 //! has its own only while it joins, or while the answer to its join was ahead of the room (its floor).
 
+mod joining;
+mod position;
+mod repair;
+#[cfg(test)]
+mod tests;
+
 use super::event::Event;
 use crate::frame::FrameError;
-use crate::module_api::{Opened, Outcome};
+use crate::module_api::Opened;
 use crate::names;
+use position::{At, Fit};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use stoa_core::epoch::{Epoch, Position};
+use stoa_core::epoch::Position;
 use stoa_core::event::{Kind, To};
 
 /// Events held back per stream or per joining member, in number: a burst, not a backlog.
@@ -76,60 +83,6 @@ pub enum Output {
     Reset { to: Vec<MemberId>, stream: Arc<str> },
     /// Close a member's connection: it comes back and resumes.
     Kick { member: MemberId },
-}
-
-/// Where somebody stands in a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    /// Nobody has said yet: the next event says it.
-    Unknown,
-    /// There was no such stream.
-    Missing,
-    /// After this revision.
-    Position(Position),
-}
-
-/// What an event is to somebody at a position.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    Next,
-    Known,
-    Gap,
-}
-
-impl At {
-    fn of(opened: &Opened) -> At {
-        if matches!(opened.outcome, Outcome::Missing) { At::Missing } else { At::Position(opened.position) }
-    }
-
-    fn position(self) -> Option<Position> {
-        if let At::Position(position) = self { Some(position) } else { None }
-    }
-
-    fn fit(self, event: &Event) -> Fit {
-        let header = &event.header;
-        match self {
-            At::Unknown => Fit::Next,
-            // A document begins with revision 0.
-            At::Missing if header.rev == 0 => Fit::Next,
-            At::Missing => Fit::Gap,
-            // A stream that nobody has written to yet has no epoch.
-            At::Position(at) if at.epoch == Epoch::default() && at.rev == 0 && header.from == 0 => Fit::Next,
-            At::Position(at) if at.epoch == header.epoch && header.rev <= at.rev => Fit::Known,
-            At::Position(at) if at.epoch == header.epoch && header.from == at.rev => Fit::Next,
-            At::Position(_) => Fit::Gap,
-        }
-    }
-
-    /// Whether somebody here has certainly seen less than somebody at `other`.
-    fn is_behind(self, other: At) -> bool {
-        match (self, other) {
-            (At::Position(a), At::Position(b)) if a.epoch == b.epoch => a.rev < b.rev,
-            (At::Position(a), At::Position(b)) => a.epoch.number <= b.epoch.number,
-            (At::Missing, At::Position(_)) => true,
-            _ => false,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -234,46 +187,6 @@ impl RoomState {
         }
     }
 
-    /// Something may be missing in every stream.
-    fn repair_everything(&mut self, out: &mut Vec<Output>) {
-        let known = self.streams.iter().filter(|(_, stream)| stream.at != At::Unknown);
-        let names: Vec<Arc<str>> = known.map(|(name, _)| name.clone()).collect();
-        for name in names {
-            self.fetch(&name, true, out);
-        }
-        for joining in self.members.values_mut().filter_map(|member| member.joining.as_mut()) {
-            joining.torn |= joining.stage != Stage::Subscribing;
-        }
-    }
-
-    fn heads(&mut self, heads: Vec<(String, Position)>, out: &mut Vec<Output>) {
-        for (name, head) in heads {
-            let Some((name, stream)) = self.streams.get_key_value(name.as_str()) else { continue };
-            let behind = match stream.at {
-                At::Unknown => false,
-                At::Missing => true,
-                At::Position(at) => at.epoch != head.epoch || at.rev < head.rev,
-            };
-            if behind && stream.fetching.is_none() {
-                let name = name.clone();
-                self.fetch(&name, false, out);
-            }
-        }
-    }
-
-    /// Asks for what the room misses of a stream. One question at a time: a second one waits for the first.
-    fn fetch(&mut self, name: &Arc<str>, calm: bool, out: &mut Vec<Output>) {
-        let ticket = self.ticket();
-        let Some(stream) = self.streams.get_mut(name) else { return };
-        if stream.fetching.is_some() {
-            stream.again = true;
-            return;
-        }
-        stream.fetching = Some((ticket, stream.held.len()));
-        stream.again = false;
-        out.push(Output::Fetch { ticket, stream: name.clone(), position: stream.at.position(), calm });
-    }
-
     fn event(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
         match event.header.kind {
             Kind::Ephemeral => self.pass_on(event, out),
@@ -305,21 +218,6 @@ impl RoomState {
             // While Redis is asked the answer comes first: it may reach beyond this event.
             Fit::Next if stream.fetching.is_none() => self.advance(&name, event, out),
             Fit::Next | Fit::Gap => self.hold(&name, event, out),
-        }
-    }
-
-    fn hold(&mut self, name: &Arc<str>, event: Arc<Event>, out: &mut Vec<Output>) {
-        let Some(stream) = self.streams.get_mut(name) else { return };
-        stream.held_bytes += event.frame.len();
-        stream.held.push_back(event);
-        if stream.held.len() > HELD_EVENTS_MAX || stream.held_bytes > HELD_BYTES_MAX {
-            stream.held.clear();
-            stream.held_bytes = 0;
-            stream.again = true;
-            stream.fetching = stream.fetching.map(|(ticket, _)| (ticket, 0));
-        }
-        if stream.fetching.is_none() {
-            self.fetch(name, false, out);
         }
     }
 
@@ -386,104 +284,6 @@ impl RoomState {
         let members = &self.members;
         self.streams.retain(|name, _| members.values().any(|member| member.open.contains(name)));
     }
-
-    fn fetched(
-        &mut self,
-        ticket: Ticket,
-        name: &Arc<str>,
-        answer: Result<Arc<Opened>, FrameError>,
-        out: &mut Vec<Output>,
-    ) {
-        let Some(stream) = self.streams.get_mut(name) else { return };
-        let Some((_, covered)) = stream.fetching.filter(|(under_way, _)| *under_way == ticket) else { return };
-        stream.fetching = None;
-        // What was held when Redis was asked is part of the answer, or of a history that is no more.
-        stream.held.drain(..covered.min(stream.held.len()));
-        stream.held_bytes = stream.held.iter().map(|event| event.frame.len()).sum();
-        let again = std::mem::take(&mut stream.again);
-        let at = stream.at;
-        match answer {
-            Ok(opened) => match &opened.outcome {
-                Outcome::Changes { .. } => self.catch_up(name, at, &opened, out),
-                Outcome::Snapshot { .. } => self.resync(name, &opened, out),
-                Outcome::Missing => return self.gone(name, out),
-            },
-            Err(_) => return self.gone(name, out),
-        }
-        self.release(name, again, out);
-    }
-
-    fn catch_up(&mut self, name: &Arc<str>, at: At, opened: &Opened, out: &mut Vec<Output>) {
-        for event in Event::missed(opened, at.position().map_or(0, |position| position.rev)) {
-            self.advance(name, Arc::new(event), out);
-        }
-        if let Some(stream) = self.streams.get_mut(name) {
-            stream.at = At::Position(opened.position);
-        }
-    }
-
-    fn resync(&mut self, name: &Arc<str>, opened: &Arc<Opened>, out: &mut Vec<Output>) {
-        let new = At::Position(opened.position);
-        let mut to = Vec::new();
-        for (id, member) in self.members.iter_mut().filter(|(_, member)| member.open.contains(name)) {
-            if let Some(joining) = &mut member.joining {
-                joining.torn = true;
-                continue;
-            }
-            let floor = member.floors.remove(name);
-            match floor {
-                Some(floor) if floor == new => {}
-                Some(floor) if new.is_behind(floor) => {
-                    member.floors.insert(name.clone(), floor);
-                }
-                _ => to.push(*id),
-            }
-        }
-        if let Some(stream) = self.streams.get_mut(name) {
-            stream.at = new;
-        }
-        if !to.is_empty() {
-            out.push(Output::Resync { to, opened: opened.clone() });
-        }
-    }
-
-    /// Delivers what was held back, as far as it is contiguous, and asks again for the rest.
-    fn release(&mut self, name: &Arc<str>, mut again: bool, out: &mut Vec<Output>) {
-        while let Some(stream) = self.streams.get_mut(name) {
-            let Some(event) = stream.held.front().cloned() else { break };
-            let fit = stream.at.fit(&event);
-            if fit == Fit::Gap {
-                again = true;
-                break;
-            }
-            stream.held.pop_front();
-            stream.held_bytes -= event.frame.len();
-            if fit == Fit::Next {
-                self.advance(name, event, out);
-            }
-        }
-        if again {
-            self.fetch(name, false, out);
-        }
-    }
-
-    /// A stream that is no more.
-    fn gone(&mut self, name: &Arc<str>, out: &mut Vec<Output>) {
-        self.streams.remove(name);
-        let mut to = Vec::new();
-        for (id, member) in self.members.iter_mut().filter(|(_, member)| member.open.contains(name)) {
-            match &mut member.joining {
-                Some(joining) => joining.torn = true,
-                None => {
-                    member.forget(name);
-                    to.push(*id);
-                }
-            }
-        }
-        if !to.is_empty() {
-            out.push(Output::Reset { to, stream: name.clone() });
-        }
-    }
 }
 
 impl Member {
@@ -523,10 +323,3 @@ impl Member {
         }
     }
 }
-
-#[path = "joining.rs"]
-mod joining;
-
-#[cfg(test)]
-#[path = "room_tests.rs"]
-mod tests;

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::frame::Code;
-use crate::module_api::SnapshotBody;
+use crate::module_api::{Outcome, SnapshotBody};
 use proptest::prelude::*;
+use stoa_core::epoch::Epoch;
 use stoa_core::event::Header;
 
 const LOG: &str = "log";

@@ -185,6 +185,28 @@ fn any_kept_revision_can_be_read() {
 }
 
 #[test]
+fn operations_of_any_size_are_kept_whole() {
+    let mut doc = document("");
+    let mut texts = vec![String::new()];
+    for round in 0..6 {
+        let long = "é😀 ".repeat(30_000);
+        let many = format!("[{}]", vec!["2,\"xy\",1,-1"; 4_900 / 2].join(","));
+        for op in [format!("[\"{long}\"]"), "[1,\"a\"]".to_owned(), "[2,-1]".to_owned(), many, "[\"ü\"]".to_owned()] {
+            let op = if round % 2 == 1 && op.len() > 100_000 { "[-2,1,-10]".to_owned() } else { op };
+            let rev = doc.rev();
+            if submit(&mut doc, Submit { unit: Unit::Char, ..at(rev, &op) }).is_ok() {
+                texts.push(doc.content());
+            }
+        }
+    }
+    assert!(texts.len() > 25);
+    let doc = Document::decode(&doc.encode()).unwrap();
+    for (rev, text) in texts.iter().enumerate() {
+        assert!(doc.content_at(rev as u64).as_ref() == Ok(text), "revision {rev}");
+    }
+}
+
+#[test]
 fn an_undo_leaves_what_others_wrote_since() {
     let mut doc = document("one two three");
     accepted(&mut doc, 0, "[4,-4]");
@@ -318,4 +340,10 @@ fn an_effect_that_does_not_follow_the_head_is_refused_and_names_both() {
     assert!(matches!(late.apply(&[9, 1, 1]), Err(Diverged::Damaged(_))));
     late.apply(&second).unwrap();
     assert_eq!(late.encode(), primary.encode());
+}
+
+#[test]
+fn a_document_may_be_freed_on_another_thread() {
+    let doc = document("abc");
+    assert_eq!(std::thread::spawn(move || doc.free_effort()).join().unwrap(), 1);
 }

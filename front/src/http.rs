@@ -5,7 +5,9 @@ use crate::serve::App;
 use crate::session;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ORIGIN, REFERRER_POLICY};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY,
+};
 use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -47,6 +49,19 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         router = router.layer(header(name, value));
     }
     router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(app)
+}
+
+/// What is served to the operator alone.
+pub(crate) fn metrics_routes(app: Arc<App>) -> Router {
+    Router::new().route("/metrics", get(metrics)).with_state(app)
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    let mut text = app.metrics.render();
+    let ready = u8::from(app.api.router().is_ready());
+    text.push_str("# HELP stoa_front_ready Whether rooms can be served.\n# TYPE stoa_front_ready gauge\n");
+    text.push_str(&format!("stoa_front_ready {ready}\n"));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
 fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

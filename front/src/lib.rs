@@ -27,6 +27,7 @@ pub mod relay;
 
 mod chance;
 mod http;
+pub mod metrics;
 pub mod telemetry;
 
 pub use serve::Front;

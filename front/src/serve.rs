@@ -3,6 +3,7 @@
 use crate::auth::Auth;
 use crate::chance;
 use crate::http;
+use crate::metrics::Metrics;
 use crate::module_api::ModuleApi;
 use crate::names::Keys;
 use crate::redis::topology::ShardRouter;
@@ -32,6 +33,7 @@ pub struct App {
     pub(crate) auth: Auth,
     pub(crate) api: ModuleApi,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the front is to stop.
     pub(crate) stop: CancellationToken,
     /// The connections.
@@ -65,6 +67,11 @@ impl Front {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.app.metrics
     }
 
     /// Whether rooms can be served.
@@ -127,11 +134,16 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let router = ShardRouter::single(settings.redis_url()?.reveal(), ModuleApi::probe(&keys), &tasks)?;
     let node = chance::id();
     let api = ModuleApi::new(Arc::new(router), keys, &node);
-    let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms));
+    let metrics = Arc::new(Metrics::default());
+    let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms), metrics.clone());
     let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());
-    let app = Arc::new(App { settings, auth, api, hub, stop, sessions });
+    let app = Arc::new(App { settings, auth, api, hub, metrics, stop, sessions });
     tracing::info!(%addr, node, demo = app.settings.demo, "listening");
-    tokio::spawn(accept(listener, app.clone()));
+    if let Some(address) = app.settings.metrics_listen {
+        let listener = listen(address).map_err(|e| format!("cannot listen on {address} for metrics: {e}"))?;
+        tokio::spawn(accept(listener, http::metrics_routes(app.clone()), app.clone()));
+    }
+    tokio::spawn(accept(listener, http::routes(app.clone()), app.clone()));
     Ok((addr, app))
 }
 
@@ -143,8 +155,8 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, app: Arc<App>) {
-    let service = TowerToHyperService::new(http::routes(app.clone()));
+async fn accept(listener: TcpListener, routes: axum::Router, app: Arc<App>) {
+    let service = TowerToHyperService::new(routes);
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {

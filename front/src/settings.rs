@@ -52,6 +52,9 @@ pub struct Settings {
     /// Address to listen on.
     #[arg(long, env = "STOA_LISTEN", default_value = "0.0.0.0:8080")]
     pub listen: SocketAddr,
+    /// Address for `/metrics`, which is not for the public; without it nothing is served there.
+    #[arg(long, env = "STOA_METRICS_LISTEN")]
+    pub metrics_listen: Option<SocketAddr>,
     /// Redis with the Stoa module: `redis://user:password@host:port`.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: Secret,

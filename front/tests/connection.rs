@@ -274,3 +274,13 @@ async fn presence_that_redis_lost_is_listed_again() {
     assert_eq!(joined["count"], 1);
     assert_eq!(joined["members"][0]["data"], json!({"a": 1, "b": 2, "name": "ada"}));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_served_apart_from_the_public() {
+    let redis = Redis::start();
+    let port = stoa_harness::redis::free_port();
+    let front =
+        Front::start_with(&redis, |settings| settings.metrics_listen = Some(([127, 0, 0, 1], port).into())).await;
+    assert_eq!(front::http_status(port, "/metrics"), Some(200));
+    assert_eq!(front::http_status(front.port, "/metrics"), Some(404));
+}

@@ -111,6 +111,7 @@ impl Actor {
                     }
                 }
                 count = events.recv_many(&mut batch, BATCH) => {
+                    self.hub.metrics().events.add(count);
                     batch.drain(..count).for_each(|bytes| self.event(&bytes));
                     // A busy room must not keep its thread from the others.
                     tokio::task::yield_now().await;
@@ -201,6 +202,7 @@ impl Actor {
         match output {
             Output::Deliver { to, event } => self.send(&to, event.class(), &event.frame),
             Output::Resync { to, opened } => {
+                self.hub.metrics().resyncs.add(to.len());
                 let frame = reply::resync_frame(self.room.as_str(), &opened).into();
                 self.send(&to, Class::Durable, &frame);
             }
@@ -226,6 +228,7 @@ impl Actor {
     }
 
     fn send(&self, to: &[MemberId], class: Class, frame: &Utf8Bytes) {
+        self.hub.metrics().deliveries.add(to.len());
         for conn in to.iter().filter_map(|member| self.conns.get(member)) {
             conn.send(class.clone(), frame.clone());
         }
@@ -263,6 +266,7 @@ impl Actor {
 
     fn fetch(&self, ticket: Ticket, stream: Arc<str>, position: Option<Position>, calm: bool) {
         tracing::debug!(room = %self.room, %stream, calm, "reading what may be missing");
+        self.hub.metrics().repairs.add(1);
         let (api, room, handle) = (self.api.clone(), self.room.clone(), self.handle.clone());
         tokio::spawn(async move {
             if calm {

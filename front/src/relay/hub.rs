@@ -4,6 +4,7 @@ use super::actor::{Actor, Control};
 use super::room::{Ask, Input, MemberId};
 use crate::conn::Conn;
 use crate::frame::FrameError;
+use crate::metrics::Metrics;
 use crate::module_api::{Here, ModuleApi, Opened};
 use crate::names::Room;
 use crate::redis::subscriptions::Listener;
@@ -25,6 +26,7 @@ const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 pub struct Hub {
     api: ModuleApi,
     presence_ttl: Duration,
+    metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<Room, Arc<RoomHandle>>>,
     tasks: TaskTracker,
     members: AtomicU64,
@@ -82,9 +84,10 @@ pub struct Joiner {
 
 impl Hub {
     /// No rooms yet.
-    pub fn new(api: ModuleApi, presence_ttl: Duration) -> Arc<Self> {
+    pub fn new(api: ModuleApi, presence_ttl: Duration, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Hub {
             api,
+            metrics,
             presence_ttl,
             rooms: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -139,14 +142,9 @@ impl Hub {
         answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
     }
 
-    /// How many rooms are live.
-    pub fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    /// Whether no room is live.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// The counters of the front.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Ends all rooms after their last words to Redis.
@@ -170,6 +168,7 @@ impl Hub {
         // Joins are told to the room under this lock, so an empty queue cannot fill now.
         if control.is_empty() {
             rooms.remove(room);
+            self.metrics.rooms.subtract(1);
             self.api.router().unsubscribe(&self.api.channel(room));
             return true;
         }
@@ -187,6 +186,7 @@ impl Hub {
         let (events, arrivals) = mpsc::channel(ROOM_EVENTS_MAX);
         let handle = Arc::new(RoomHandle { control, events, lagged: AtomicBool::new(false) });
         let actor = Actor::new(room.clone(), self.clone(), handle.clone(), self.api.clone(), self.presence_ttl);
+        self.metrics.rooms.add(1);
         self.tasks.spawn(actor.run(controls, arrivals));
         self.api.router().subscribe(&self.api.channel(room), handle.clone());
         handle

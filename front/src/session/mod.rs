@@ -88,12 +88,19 @@ pub async fn run(app: Arc<App>, socket: WebSocket, bearer: Option<String>) {
     let conn = Conn::new(&format!("k{}", chance::id()), app.settings.queue_bytes_max);
     let mut session = Session::new(app, conn.clone(), bearer);
     let mut writer = std::pin::pin!(conn.write_to(sink));
+    let app = session.app.clone();
+    app.metrics.connections.add(1);
+    app.metrics.connected.add(1);
     let reason = tokio::select! {
         // First the reader: a goodbye that was read says more than a socket that can no longer be written.
         biased;
         reason = session.read(&mut stream) => reason,
         _ = &mut writer => None,
     };
+    tracing::debug!(connection = %conn.id, ?reason, "a connection ends");
+    if reason == Some(CloseReason::Slow) {
+        app.metrics.slow.add(1);
+    }
     // Rooms hear of it now, and not after the last bytes are out.
     drop(session);
     if let Some(reason) = reason {
@@ -207,6 +214,7 @@ impl Session {
     }
 
     fn start(&mut self, line: &str) {
+        self.app.metrics.commands.add(1);
         let envelope = match Envelope::read(line) {
             Ok(envelope) => envelope,
             Err(error) => return self.answer(Done::refused(None, error)),
@@ -225,6 +233,7 @@ impl Session {
     }
 
     fn finish(&mut self, done: Done) -> Option<CloseReason> {
+        self.app.metrics.refusals.add(usize::from(done.result.is_err()));
         self.conn.reply(match (&done.result, done.id) {
             (Ok(ok), Some(id)) => reply::reply_frame(id, ok),
             (Ok(ok), None) => reply::reply_frame(0, ok),
@@ -289,6 +298,7 @@ impl Session {
 /// However a connection ends, even by a panic, its rooms hear of it.
 impl Drop for Session {
     fn drop(&mut self) {
+        self.app.metrics.connections.subtract(1);
         for room in self.rooms.keys() {
             self.app.hub.part(room, self.member, self.grace);
         }

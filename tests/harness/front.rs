@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use stoa_front::settings::Settings;
 
 /// The secret of all stories' tokens.
-const SECRET: &str = "a secret for stories, long enough to be taken";
+pub const SECRET: &str = "a secret for stories, long enough to be taken";
 
 /// A running front. Dropping it ends it without a goodbye.
 pub struct Front {

@@ -13,6 +13,8 @@ pub enum CloseReason {
     Slow,
     /// No sign of life.
     PingTimeout,
+    /// This connection could not be brought up to date: come back and resume.
+    Resync,
     /// No valid `connect` frame in time.
     AuthRequired,
     /// The token was refused.
@@ -30,6 +32,7 @@ impl CloseReason {
             CloseReason::Shutdown => 4000,
             CloseReason::Slow => 4001,
             CloseReason::PingTimeout => 4002,
+            CloseReason::Resync => 4003,
             CloseReason::AuthRequired => 4500,
             CloseReason::AuthInvalid => 4501,
             CloseReason::AuthExpired => 4502,
@@ -43,6 +46,7 @@ impl CloseReason {
             CloseReason::Shutdown => "SHUTDOWN",
             CloseReason::Slow => "SLOW",
             CloseReason::PingTimeout => "PING_TIMEOUT",
+            CloseReason::Resync => "RESYNC",
             CloseReason::AuthRequired => "AUTH_REQUIRED",
             CloseReason::AuthInvalid => "AUTH_INVALID",
             CloseReason::AuthExpired => "AUTH_EXPIRED",

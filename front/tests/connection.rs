@@ -284,3 +284,30 @@ async fn metrics_are_served_apart_from_the_public() {
     assert_eq!(front::http_status(port, "/metrics"), Some(200));
     assert_eq!(front::http_status(front.port, "/metrics"), Some(404));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_flush_everything_can_be_opened_again_and_nobody_is_sent_away() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    let opened = json!({"do": "doc.open", "room": "lobby", "doc": "main", "create": {"type": "text", "content": "a"}});
+    join(&ada, "lobby").await;
+    ada.ok(opened.clone()).await;
+    ada.ok(post(1, "before")).await;
+    assert_eq!(ada.expect("msg.posted").await["rev"], 1);
+    redis.ok(&["FLUSHALL"]);
+    let reset = ada.expect("room.reset").await;
+    assert_eq!(reset["stream"], "");
+    // A service writes before anybody is back.
+    redis.ok(&["MSG.POST", "stoa:{lobby}:log", "service", "\"first\""]);
+    let positions = json!({"log": "1.00000001:1", "doc:main": "1.00000001:0"});
+    let joined = ada.ok(json!({"do": "room.join", "room": "lobby", "positions": positions})).await;
+    assert_eq!(joined["streams"]["log"]["messages"][0]["body"], "first");
+    assert_eq!(joined["streams"]["doc:main"]["outcome"], "missing");
+    ada.ok(opened).await;
+    redis.ok(&["MSG.POST", "stoa:{lobby}:log", "service", "\"second\""]);
+    redis.ok(&["DOC.SUBMIT", "stoa:{lobby}:doc:main", "0", "[\"b\"]"]);
+    assert_eq!(ada.expect("msg.posted").await["message"]["body"], "second");
+    assert_eq!(ada.expect("doc.applied").await["op"], json!(["b"]));
+    assert!(!ada.is_closed());
+}

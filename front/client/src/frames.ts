@@ -114,7 +114,7 @@ export interface EmittedEvent {
   user: string | undefined;
   connection: string | undefined;
 }
-/** A stream was deleted or replaced. */
+/** A stream was deleted or replaced; with an empty name all streams of the room. */
 export interface ResetEvent {
   event: "room.reset";
   room: string;

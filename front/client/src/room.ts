@@ -192,6 +192,7 @@ export class Room {
         return this.emitted.emit(event.name, event.data, { user: event.user, connection: event.connection });
       case "room.reset":
         if (event.stream.startsWith("doc:")) this.documents.get(event.stream.slice(4))?.wasReset();
+        // Log, presence, or with an empty name everything: the answer to a join speaks of all of it.
         else this.join();
         return;
       case "room.resync":

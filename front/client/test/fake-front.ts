@@ -10,7 +10,7 @@
  * - `front.swallow(command, "request" | "reply", times)`: loses the next such commands, or only their answers.
  * - `front.duplicates`: the probability that an event is delivered twice.
  * - `front.opsKept`, `front.pageMax`: small values make clients come too late (`trimmed`, `STALE`) or be too far behind.
- * - `front.rollback(room, doc, rev)`, `front.reset(room, doc, text)`: history is replaced.
+ * - `front.rollback(room, doc, rev)`, `front.reset(room, doc, text)`, `front.flush(room)`: history is replaced.
  *
  * Replies and events overtake each other at random, as the protocol allows; the answers that an event stream begins with
  * (`connect`, `room.join`, `doc.open`) come before the events that follow them.
@@ -211,6 +211,14 @@ export class FakeFront {
   remove(room: string, name: string): void {
     this.room(room).docs.delete(name);
     for (const line of this.connections) if (line.rooms.has(room)) line.event({ event: "room.reset", room, stream: `doc:${name}` });
+  }
+  /** The database was flushed. */
+  flush(room: string): void {
+    this.rooms.delete(room);
+    for (const line of this.connections) {
+      for (const opened of line.opened) if (opened.startsWith(`${room} `)) line.opened.delete(opened);
+      if (line.rooms.has(room)) line.event({ event: "room.reset", room, stream: "" });
+    }
   }
   /** The front noticed a loss: everybody gets the text. */
   resync(room: string, name: string, part: Fields = this.snapshot(this.doc(room, name), "far")): void {

@@ -86,6 +86,30 @@ describe("rooms", () => {
   });
 });
 
+describe("a flushed database", () => {
+  test("everything is opened again: log, presence, documents; those that one may make are made", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    const made = ada.room.doc("main", { create: "anew" });
+    const theirs = bo.room.doc("main");
+    const none = bo.room.doc("none");
+    await pass(10);
+    await theirs.opened.catch(() => undefined);
+    made.edit([4, "!"]);
+    ada.room.messages.post({ text: "before" });
+    await pass(10);
+    front.flush("lobby");
+    front.post("lobby", "after");
+    await pass(5_000);
+    expect([texts(ada.room), texts(bo.room)]).toEqual([["after"], ["after"]]);
+    expect([made.text, theirs.text, none.state]).toEqual(["anew", "anew", "missing"]);
+    expect(bo.room.presence.members.map(({ user }) => user).sort()).toEqual(["ada", "bo"]);
+    made.edit(["1"]);
+    await pass(10);
+    expect([theirs.text, made.state, ada.stoa.state]).toEqual(["1anew", "synchronised", "connected"]);
+    expect(front.dials).toBe(2);
+  });
+});
+
 describe("messages", () => {
   test("a message is shown at once, and is the same element once accepted", async () => {
     const { room } = person("ada");

@@ -151,7 +151,7 @@ pub enum Event {
         user: Option<String>,
         connection: Option<String>,
     },
-    /// The stream was deleted or replaced: open it again.
+    /// The stream was deleted or replaced, or with an empty name all streams of the room: open it again.
     #[serde(rename = "room.reset")]
     RoomReset { room: String, stream: String },
     /// Exactly-what-you-missed is impossible: take the snapshot.

@@ -6,6 +6,7 @@ use fred::prelude::{Client, ClientLike, ClientState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Time between two PINGs on one connection.
 const PING_INTERVAL: Duration = Duration::from_millis(500);
@@ -15,6 +16,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(1);
 const STRIKES_MAX: u32 = 2;
 /// Time between two looks for the module while it is missing.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+/// Time without a connection before that is worth a warning: every start and every short break begins without one.
+const AWAY_WARNING: Duration = Duration::from_secs(1);
 
 /// What is known of a server.
 #[derive(Debug, Default)]
@@ -62,11 +65,16 @@ pub(super) async fn watch(client: Client, up: Arc<AtomicBool>) {
 /// Looks for the module whenever a connection is new, and says clearly when it is missing.
 pub(super) async fn probe(shard: Arc<Shard>, health: Arc<Health>, profile: Profile) {
     let mut said = None;
+    let mut connected_at = Instant::now();
     loop {
-        let state =
-            if health.is_connected() { look(&shard, &profile).await } else { "redis cannot be reached; waiting" };
+        let connected = health.is_connected();
+        let state = if connected { look(&shard, &profile).await } else { "redis cannot be reached; waiting" };
         health.module.store(state.is_empty(), Ordering::Relaxed);
-        if said != Some(state) {
+        if connected {
+            connected_at = Instant::now();
+        }
+        let too_early = !connected && connected_at.elapsed() < AWAY_WARNING;
+        if said != Some(state) && !too_early {
             said = Some(state);
             match state {
                 "" => tracing::info!("redis answers and the Stoa module is loaded"),

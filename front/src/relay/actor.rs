@@ -212,7 +212,7 @@ impl Actor {
             }
             Output::Kick { member } => {
                 if let Some(conn) = self.conns.get(&member) {
-                    conn.close(CloseReason::Slow);
+                    conn.close(CloseReason::Resync);
                 }
             }
             Output::Answer { member, answer } => {

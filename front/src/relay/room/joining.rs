@@ -2,7 +2,7 @@
 
 use super::{
     ATTEMPTS_MAX, Ask, At, Fit, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining, Member, MemberId, Output, RoomState, Stage,
-    Stream, Ticket,
+    Stream, Ticket, is_reset_by,
 };
 use crate::frame::FrameError;
 use crate::module_api::{Opened, Outcome};
@@ -228,8 +228,9 @@ impl Joining {
                 };
             }
             if event.header.kind == Kind::Reset {
-                member.forget(name);
-                self.at.remove(name);
+                member.reset(name);
+                self.at.retain(|stream, _| !is_reset_by(stream, name));
+                holes.retain(|stream| !is_reset_by(stream, name));
             }
             out.push(Output::Deliver { to: vec![id], event });
         }

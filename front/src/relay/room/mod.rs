@@ -196,11 +196,13 @@ impl RoomState {
         }
     }
 
+    /// A stream is gone, or with an empty name all of the room.
     fn reset(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
-        self.streams.remove(event.header.stream.as_str());
+        let gone = event.header.stream.as_str();
+        self.streams.retain(|name, _| !is_reset_by(name, gone));
         self.pass_on(event.clone(), out);
         for member in self.members.values_mut().filter(|member| member.joining.is_none()) {
-            member.forget(&event.header.stream);
+            member.reset(gone);
         }
     }
 
@@ -315,6 +317,12 @@ impl Member {
         }
     }
 
+    /// What a reset of `gone` leaves of the member's streams.
+    fn reset(&mut self, gone: &str) {
+        self.open.retain(|name| !is_reset_by(name, gone));
+        self.floors.retain(|name, _| !is_reset_by(name, gone));
+    }
+
     fn forget(&mut self, stream: &str) {
         self.open.remove(stream);
         self.floors.remove(stream);
@@ -322,4 +330,9 @@ impl Member {
             joining.at.remove(stream);
         }
     }
+}
+
+/// Whether a reset of `gone` ends the stream: a reset without a name ends all (the database was flushed).
+fn is_reset_by(stream: &str, gone: &str) -> bool {
+    gone.is_empty() || stream == gone
 }

@@ -153,6 +153,40 @@ fn duplicates_are_dropped() {
     assert_eq!(bench.got(1), ["1:6", "1:7"]);
 }
 
+fn flushed() -> Input {
+    Input::Event(Arc::new(Event::for_tests(Header::reset(""), "flushed")))
+}
+
+#[test]
+fn a_reset_without_a_name_ends_all_streams_of_the_room() {
+    let mut bench = Bench::live(5);
+    bench.join(2, None);
+    bench.answer_open(snapshot(position(1, 5)));
+    bench.step(flushed());
+    bench.step(Input::Event(event(2, 1)));
+    bench.step(Input::Live { member: 2 });
+    assert_eq!((bench.got(1), bench.got(2)), (vec!["flushed"], vec!["flushed"]));
+    assert!(bench.fetches.is_empty() && bench.opens.is_empty(), "what is gone is not asked for");
+    bench.join(2, Some(position(1, 5)));
+    bench.answer_open(snapshot(position(2, 1)));
+    bench.step(Input::Live { member: 2 });
+    bench.step(Input::Event(event(2, 2)));
+    assert_eq!(bench.got(2).last(), Some(&"2:2"));
+}
+
+#[test]
+fn a_hole_that_a_flush_ends_is_not_asked_for() {
+    let mut bench = Bench::live(5);
+    bench.join(2, None);
+    bench.events(&[7]);
+    bench.answer_open(snapshot(position(1, 5)));
+    bench.step(flushed());
+    bench.fetches.clear();
+    bench.step(Input::Live { member: 2 });
+    assert_eq!(bench.got(2), ["flushed"]);
+    assert!(bench.opens.is_empty());
+}
+
 #[test]
 fn a_gap_is_read_once_before_anything_later_is_delivered() {
     let mut bench = Bench::live(5);

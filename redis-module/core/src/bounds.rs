@@ -35,6 +35,12 @@ pub struct Bounds {
     pub document_operations_max: usize,
     /// Bytes of operations kept per document.
     pub document_log_bytes_max: usize,
+    /// Age of the oldest operation kept, in milliseconds.
+    pub document_age_ms_max: u64,
+    /// Tags of one document.
+    pub tags_max: usize,
+    /// Bytes of text that the tags of one document hold.
+    pub tags_bytes_max: usize,
     /// Writers whose last sequences one stream remembers.
     pub writers_max: usize,
     /// How long a writer's sequences are remembered after its last write, in milliseconds.
@@ -65,6 +71,9 @@ impl Default for Bounds {
             operation_components_max: 10_000,
             document_operations_max: 16_384,
             document_log_bytes_max: 16 * 1024 * 1024,
+            document_age_ms_max: 30 * 24 * 3600 * 1000,
+            tags_max: 32,
+            tags_bytes_max: 32 * 1024 * 1024,
             writers_max: 10_000,
             writer_age_ms_max: 24 * 3600 * 1000,
             connections_max: 100_000,

@@ -11,13 +11,15 @@ pub(super) struct Edit {
     pub(super) words: Vec<u32>,
     /// The text that it deletes.
     pub(super) deleted: String,
+    /// The revision that it takes back, or 0.
+    pub(super) undoes: u64,
 }
 
 impl Edit {
     /// Checks every boundary of an operation in normal form against `text`, and notes what only the text knows:
     /// the lengths in the other unit and the text that goes away.
     pub(super) fn check(text: &Text, components: &[Component], unit: Unit, inserted: &str) -> Result<Self, OutOfText> {
-        let mut edit = Edit { words: Vec::with_capacity(components.len()), deleted: String::new() };
+        let mut edit = Edit { words: Vec::with_capacity(components.len()), deleted: String::new(), undoes: 0 };
         let (mut at, mut rest) = (Place::default(), inserted);
         for component in components {
             if let Component::Insert(len) = component {

@@ -85,6 +85,8 @@ pub(super) struct Applied<'a> {
     pub(super) seq: u64,
     pub(super) words: Vec<u32>,
     pub(super) inserted: Cow<'a, str>,
+    /// The revision that it takes back, or 0.
+    pub(super) undoes: u64,
     pub(super) memory: Memory,
 }
 
@@ -108,12 +110,33 @@ pub(super) struct Trimmed {
     first_kept: u64,
 }
 
+/// The text of now got a name, or lost it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Named<'a> {
+    /// The head.
+    rev: u64,
+    name: Cow<'a, str>,
+    /// When it was set; 0 takes the name away.
+    at_ms: u64,
+}
+
+/// The effect of setting a tag.
+pub(super) fn tagged(rev: u64, name: &str, at_ms: u64) -> Vec<u8> {
+    Effect::Named(Named { rev, name: Cow::Borrowed(name), at_ms: at_ms.max(1) }).encode()
+}
+
+/// The effect of taking a tag away.
+pub(super) fn untagged(rev: u64, name: &str) -> Vec<u8> {
+    Effect::Named(Named { rev, name: Cow::Borrowed(name), at_ms: 0 }).encode()
+}
+
 /// What changes a document.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) enum Effect<'a> {
     Applied(Applied<'a>),
     Remembered(Remembered<'a>),
     Trimmed(Trimmed),
+    Named(Named<'a>),
 }
 
 impl Effect<'_> {
@@ -136,6 +159,7 @@ impl Document {
             Effect::Applied(applied) => self.follow(&applied),
             Effect::Remembered(remembered) => self.remember(&remembered),
             Effect::Trimmed(trimmed) => self.follow_trim(&trimmed),
+            Effect::Named(named) => self.follow_name(&named),
         }
     }
 
@@ -146,6 +170,7 @@ impl Document {
             return None;
         }
         self.history.trim_to(first_kept);
+        self.prune();
         Some(Effect::Trimmed(Trimmed { rev: self.rev, first_kept }).encode())
     }
 
@@ -154,6 +179,20 @@ impl Document {
             return Err(Diverged::OutOfOrder { effect: trimmed.rev, head: self.rev });
         }
         self.history.trim_to(trimmed.first_kept);
+        self.prune();
+        Ok(())
+    }
+
+    fn follow_name(&mut self, named: &Named<'_>) -> Result<(), Diverged> {
+        if named.rev != self.rev {
+            return Err(Diverged::OutOfOrder { effect: named.rev, head: self.rev });
+        }
+        crate::names::check_name("tag", &named.name).map_err(damaged)?;
+        if named.at_ms == 0 {
+            self.tags.remove(&*named.name);
+        } else {
+            self.set_tag(&named.name, named.at_ms);
+        }
         Ok(())
     }
 
@@ -167,6 +206,9 @@ impl Document {
         }
         let components: Vec<Component> = words::utf16(&applied.words).collect();
         let edit = Edit::check(&self.text, &components, Unit::Utf16, &applied.inserted).map_err(damaged)?;
+        if applied.undoes >= applied.rev {
+            return Err(damaged("an operation takes back a later one"));
+        }
         if edit.words != applied.words {
             return Err(damaged("the lengths of an operation are not those of the text"));
         }
@@ -185,6 +227,10 @@ impl Document {
             at_ms: applied.at_ms,
         });
         self.history.trim_to(applied.first_kept);
+        if applied.undoes > 0 {
+            self.undoes.insert(self.rev, applied.undoes);
+        }
+        self.prune();
         if let Some(identity) = identity {
             let answer = Answer { rev: self.rev, number: 0 };
             self.writers.remember(&identity, answer, applied.at_ms, &applied.memory.bounds());

@@ -22,6 +22,8 @@ use std::ops::Range;
 const SEGMENT_OPERATIONS: usize = 256;
 /// A segment ends once its offsets would not fit 16 bits.
 const SEGMENT_OFFSET_MAX: usize = u16::MAX as usize;
+/// Operations that one submit drops because of their age.
+const TRIMMED_BY_AGE_MAX: usize = 64;
 /// What an operation costs beside its components and texts, in bytes.
 const OVERHEAD_BYTES: usize = 16;
 
@@ -298,6 +300,16 @@ impl History {
     /// has still to be announced.
     pub(super) fn trim(&mut self, operations_max: usize, bytes_max: usize) {
         while self.len() > 1 && (self.len() > operations_max || self.bytes > bytes_max) {
+            self.drop_first();
+        }
+    }
+
+    /// Drops operations that were accepted before `horizon_ms`, a bounded number at a time. The newest one stays.
+    pub(super) fn trim_older(&mut self, horizon_ms: u64) {
+        for _ in 0..TRIMMED_BY_AGE_MAX {
+            if self.len() <= 1 || self.get(self.first).is_none_or(|oldest| oldest.at_ms() >= horizon_ms) {
+                return;
+            }
             self.drop_first();
         }
     }

@@ -9,6 +9,7 @@
 //! again or taken back.
 
 mod authors;
+mod cursors;
 mod edit;
 mod effect;
 mod frame;
@@ -16,9 +17,11 @@ mod history;
 mod rebase;
 mod stored;
 mod submit;
+mod undo;
 mod varint;
 mod words;
 
+pub use cursors::CURSOR_MS;
 pub use effect::Diverged;
 pub use history::Accepted;
 pub use submit::{Submit, Submitted};
@@ -32,6 +35,7 @@ use crate::refusal::{Code, Refusal};
 use crate::text::{Place, TEXT_BYTES_MAX, Text};
 use history::History;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The newest revision that a document may reach: beyond 2^53 JavaScript cannot count.
 const REVISION_MAX: u64 = 1 << 53;
@@ -94,6 +98,18 @@ pub struct Document {
     epochs: Epochs,
     writers: Writers,
     history: History,
+    /// Kept operations that take back an earlier one, and which.
+    undoes: BTreeMap<u64, u64>,
+    tags: BTreeMap<Box<str>, Tag>,
+    cursors: cursors::Cursors,
+}
+
+/// A text that is kept under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Tag {
+    rev: u64,
+    at_ms: u64,
+    content: Box<str>,
 }
 
 impl Document {
@@ -124,7 +140,8 @@ impl Document {
         let mut epochs = Epochs::default();
         epochs.enter(0, writer);
         let (writers, history) = (Writers::default(), History::new(1));
-        Ok(Document { kind, line_ends, text, rev: 0, epochs, writers, history })
+        let (undoes, tags, cursors) = Default::default();
+        Ok(Document { kind, line_ends, text, rev: 0, epochs, writers, history, undoes, tags, cursors })
     }
 
     /// What it holds.
@@ -230,12 +247,35 @@ impl Document {
 
     /// Bytes held on the heap, within a tenth.
     pub fn heap_bytes(&self) -> usize {
-        self.text.heap_bytes() + self.history.heap_bytes() + self.writers.heap_bytes() + self.epochs.heap_bytes()
+        let tags: usize = self.tags.iter().map(|(name, tag)| name.len() + tag.content.len() + 64).sum();
+        let parts = [
+            self.text.heap_bytes(),
+            self.history.heap_bytes(),
+            self.writers.heap_bytes(),
+            self.epochs.heap_bytes(),
+            self.cursors.heap_bytes(),
+            self.undoes.len() * 24,
+            tags,
+        ];
+        parts.into_iter().sum()
     }
 
     /// How much work freeing it is, in allocations.
     pub fn free_effort(&self) -> usize {
         self.text.allocations() + self.history.allocations() + self.writers.len()
+    }
+
+    /// Who is remembered by their sequences, in number.
+    pub fn writers(&self) -> usize {
+        self.writers.len()
+    }
+
+    /// Forgets what was known of operations that are no longer kept.
+    fn prune(&mut self) {
+        let first = self.history.first();
+        while self.undoes.first_key_value().is_some_and(|(rev, _)| *rev < first) {
+            self.undoes.pop_first();
+        }
     }
 
     /// Refuses with `STALE` a revision that the history does not reach back to.

@@ -4,15 +4,16 @@
 //! back. Reading takes nothing on trust, since later calls rely on it.
 
 use super::history::{History, Record};
-use super::{Document, DocumentType, LineEnds, REVISION_MAX, edit, words};
+use super::{Document, DocumentType, LineEnds, REVISION_MAX, Tag, edit, words};
 use crate::codec::{self, Damaged};
 use crate::epoch::Epochs;
 use crate::identity::{Writers, check_id};
+use crate::names::check_name;
 use crate::op::{Component, Unit};
 use crate::text::{Place, TEXT_BYTES_MAX, Text};
 use bincode::{Decode, Encode};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Leads every stored document.
 const VERSION: u8 = 1;
@@ -29,6 +30,10 @@ struct Stored<'a, E, W> {
     /// The newest operations, oldest first; the last one created `rev`.
     operations: Vec<StoredOperation<'a>>,
     content: Cow<'a, str>,
+    /// (revision, the one that it takes back)
+    undoes: Vec<(u64, u64)>,
+    /// (name, revision, when it was set, text)
+    tags: Vec<(Cow<'a, str>, u64, u64, Cow<'a, str>)>,
 }
 
 #[derive(Encode, Decode)]
@@ -79,6 +84,12 @@ impl Document {
             authors,
             operations,
             content: Cow::Owned(self.content()),
+            undoes: self.undoes.iter().map(|(rev, target)| (*rev, *target)).collect(),
+            tags: self
+                .tags
+                .iter()
+                .map(|(name, t)| (Cow::Borrowed(&**name), t.rev, t.at_ms, Cow::Borrowed(&*t.content)))
+                .collect(),
         };
         codec::encode(&(VERSION, &stored))
     }
@@ -103,9 +114,30 @@ impl Document {
         };
         let text = Text::new(&stored.content).ok_or_else(|| Damaged("the text is too long".into()))?;
         let history = read_history(&stored, text.len())?;
-        let Stored { rev, epochs, writers, .. } = stored;
-        Ok(Document { kind, line_ends, text, rev, epochs, writers, history })
+        let Stored { rev, epochs, writers, undoes, tags, .. } = stored;
+        let undoes = undoes.into_iter().collect::<BTreeMap<_, _>>();
+        if undoes.iter().any(|(at, target)| *at > rev || *at < history.first() || target >= at) {
+            return Err(Damaged("an operation takes back one that it cannot know".into()));
+        }
+        let tags = read_tags(tags, rev)?;
+        let cursors = Default::default();
+        Ok(Document { kind, line_ends, text, rev, epochs, writers, history, undoes, tags, cursors })
     }
+}
+
+fn read_tags(
+    stored: Vec<(Cow<'_, str>, u64, u64, Cow<'_, str>)>,
+    head: u64,
+) -> Result<BTreeMap<Box<str>, Tag>, Damaged> {
+    let mut tags = BTreeMap::new();
+    for (name, rev, at_ms, content) in stored {
+        check_name("tag", &name).map_err(|e| Damaged(e.to_string()))?;
+        if rev > head || content.len() > TEXT_BYTES_MAX {
+            return Err(Damaged("a tag that does not fit its document".into()));
+        }
+        tags.insert(name.into(), Tag { rev, at_ms, content: content.into() });
+    }
+    Ok(tags)
 }
 
 fn read_history<E, W>(stored: &Stored<'_, E, W>, head: Place) -> Result<History, Damaged> {

@@ -116,7 +116,7 @@ impl Document {
     }
 
     /// The answer to an operation that was accepted before.
-    fn answer_again(&self, rev: u64, answer: Answer) -> Submitted {
+    pub(super) fn answer_again(&self, rev: u64, answer: Answer) -> Submitted {
         let created = answer.number != CREATED_NOTHING;
         let answered = answer.rev.min(self.rev);
         let end = if created { answered } else { answered + 1 };
@@ -172,7 +172,7 @@ impl Document {
         Ok(())
     }
 
-    fn check_growth(&self, inserted: usize, deleted: usize, bounds: &Bounds) -> Result<(), Refusal> {
+    pub(super) fn check_growth(&self, inserted: usize, deleted: usize, bounds: &Bounds) -> Result<(), Refusal> {
         let bytes_max = bounds.document_bytes_max.min(TEXT_BYTES_MAX);
         let bytes = (self.text.len_bytes() - deleted).saturating_add(inserted);
         // A text that is too large already, since the bound was lowered, may still shrink.
@@ -187,7 +187,7 @@ impl Document {
     }
 
     /// The operation has nothing left to do: others deleted all that it would have.
-    fn acknowledge(&mut self, submit: &Submit<'_>, now_ms: u64, bounds: &Bounds) -> Submitted {
+    pub(super) fn acknowledge(&mut self, submit: &Submit<'_>, now_ms: u64, bounds: &Bounds) -> Submitted {
         let effect = submit.identity.as_ref().map(|identity| {
             let remembered = Remembered {
                 rev: self.rev,
@@ -213,7 +213,7 @@ impl Document {
     }
 
     /// Everything is checked: the operation becomes the next revision.
-    fn accept(
+    pub(super) fn accept(
         &mut self,
         edit: Edit,
         inserted: &str,
@@ -233,6 +233,11 @@ impl Document {
         let (words, deleted) = (&edit.words, &edit.deleted);
         self.history.append(&Record { words, inserted, deleted, base, user, client, seq, at_ms: now_ms });
         self.history.trim(bounds.document_operations_max, bounds.document_log_bytes_max);
+        self.history.trim_older(now_ms.saturating_sub(bounds.document_age_ms_max));
+        if edit.undoes > 0 {
+            self.undoes.insert(self.rev, edit.undoes);
+        }
+        self.prune();
         if let Some(identity) = &submit.identity {
             self.writers.remember(identity, Answer { rev: self.rev, number: 0 }, now_ms, bounds);
         }
@@ -247,6 +252,7 @@ impl Document {
             seq,
             words: edit.words,
             inserted: Cow::Borrowed(inserted),
+            undoes: edit.undoes,
             memory: Memory::of(bounds),
         };
         Ok(Submitted {

@@ -10,6 +10,7 @@ use crate::settings;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use stoa_core::document::Document;
 use stoa_core::epoch::{Position, Writer};
 use stoa_core::event::Header;
 use stoa_core::names::RoomKey;
@@ -27,9 +28,9 @@ const PROBE_MS: u64 = 500;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum What {
-    /// A presence list has something to end; the name is its key.
-    Presence,
-    /// A presence list may have news to tell; the name is its key.
+    /// A value has something to end; the name is its key.
+    End,
+    /// A value may have news to tell; the name is its key.
     News,
     /// A room's heads are to be told; the name is its channel.
     Heads,
@@ -45,9 +46,9 @@ type Deadline = (u64, What, Box<[u8]>);
 #[derive(Default)]
 struct State {
     heap: BinaryHeap<Reverse<Deadline>>,
-    /// The earliest entry of each presence key, so that a later deadline adds no entry.
-    presence_due: HashMap<Box<[u8]>, u64>,
-    /// Presence keys that were announced a moment ago.
+    /// The earliest end of each key, so that a later deadline adds no entry.
+    ends: HashMap<Box<[u8]>, u64>,
+    /// Keys whose news were told a moment ago.
     told: HashSet<Box<[u8]>>,
     /// The newest durable event per stream of rooms that were active a moment ago.
     heads: HashMap<Box<str>, BTreeMap<Box<str>, Position>>,
@@ -91,39 +92,65 @@ pub(crate) fn takeover(ctx: &Ctx<'_>, replication_id: Option<u64>) {
     with(|s| {
         s.replication_id = replication_id.unwrap_or(0);
         s.takeover_ends_ms = ffi::now_ms() + settings::takeover_grace_ms();
-        s.spared = s.presence_due.keys().cloned().collect();
+        s.spared = s.ends.keys().cloned().collect();
     });
     arm(ctx);
 }
 
-/// A presence list changed: its earliest deadline may be another one.
-pub(crate) fn presence_changed(ctx: &Ctx<'_>, key: &[u8], presence: &Presence) {
-    schedule_presence(key, presence);
+/// A value changed: its earliest end may be another one.
+pub(crate) fn changed(ctx: &Ctx<'_>, key: &[u8], ends_ms: Option<u64>) {
+    schedule(key, ends_ms);
     arm(ctx);
 }
 
 /// A presence list came from an RDB, a copy or a migration.
 pub(crate) fn presence_loaded(presence: &Presence, key: &[u8]) {
-    schedule_presence(key, presence);
+    schedule(key, presence.next_deadline());
 }
 
-fn schedule_presence(key: &[u8], presence: &Presence) {
-    let Some(due_ms) = presence.next_deadline() else { return };
+fn schedule(key: &[u8], ends_ms: Option<u64>) {
+    let Some(due_ms) = ends_ms else { return };
     with(|s| {
-        if s.presence_due.get(key).is_some_and(|known| *known <= due_ms) {
+        if s.ends.get(key).is_some_and(|known| *known <= due_ms) {
             return;
         }
-        s.presence_due.insert(key.into(), due_ms);
-        s.heap.push(Reverse((due_ms, What::Presence, key.into())));
+        s.ends.insert(key.into(), due_ms);
+        s.heap.push(Reverse((due_ms, What::End, key.into())));
     });
 }
 
-/// Tells a room about news of its presence: at once if it was quiet for a tick, else at the end of the tick.
-pub(crate) fn tell_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence) {
+/// A value whose news are gathered per tick.
+pub(crate) trait Gathered {
+    /// Whether something waits to be told.
+    fn has_news(&self) -> bool;
+    /// Tells it. Answers whether there was anything.
+    fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool;
+}
+
+impl Gathered for Presence {
+    fn has_news(&self) -> bool {
+        Presence::has_news(self)
+    }
+    fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool {
+        effects::announce_presence(ctx, key, self)
+    }
+}
+
+impl Gathered for Document {
+    fn has_news(&self) -> bool {
+        self.has_cursor_news()
+    }
+    fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool {
+        effects::announce_cursors(ctx, key, self)
+    }
+}
+
+/// Tells a room the news of a value: at once if it was quiet for a tick, else at the end of the tick.
+pub(crate) fn tell(ctx: &Ctx<'_>, key: &RoomKey<'_>, value: &mut impl Gathered) {
     if with(|s| s.told.contains(key.key.as_bytes())) {
         return;
     }
-    if effects::announce_presence(ctx, key, presence) {
+    if value.tell(ctx, key) {
         let name: Box<[u8]> = key.key.as_bytes().into();
         with(|s| {
             s.told.insert(name.clone());
@@ -174,7 +201,7 @@ pub(crate) fn everything_removed(ctx: &Ctx<'_>) {
 pub(crate) fn key_arrived(ctx: &Ctx<'_>, name: &[u8]) {
     let key = Key::open(ctx, name, Mode::Read);
     if let Ok(Some(presence)) = key.value::<Presence>() {
-        schedule_presence(name, presence);
+        schedule(name, presence.next_deadline());
     }
     drop(key);
     arm(ctx);
@@ -217,7 +244,7 @@ fn tick(ctx: &Ctx<'_>) {
         });
         let Some(Reverse((due_ms, what, name))) = next else { return arm(ctx) };
         match what {
-            What::Presence => end_presence(ctx, due_ms, &name),
+            What::End => end(ctx, due_ms, &name),
             What::News => tell_again(ctx, &name),
             What::Heads => tell_heads(ctx, &name),
             What::Gone => tell_gone(ctx, &name),
@@ -230,14 +257,25 @@ fn tick(ctx: &Ctx<'_>) {
     }
 }
 
-/// One bounded step of what is due in a list; the list is scheduled again for the rest.
-fn end_presence(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
-    let is_newest = with(|s| s.presence_due.get(name).is_some_and(|known| *known == due_ms));
+/// One bounded step of what is due in a value; the value is scheduled again for the rest.
+fn end(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
+    let is_newest = with(|s| s.ends.get(name).is_some_and(|known| *known == due_ms));
     if !is_newest {
         return;
     }
-    with(|s| s.presence_due.remove(name));
+    with(|s| s.ends.remove(name));
     let Ok(room) = RoomKey::parse(name) else { return };
+    let mut key = Key::open(ctx, name, Mode::Read);
+    if let Ok(Some(document)) = key.value_mut::<Document>() {
+        document.end_cursors(ffi::now_ms());
+        tell(ctx, &room, document);
+        return schedule(name, document.next_cursor_end());
+    }
+    drop(key);
+    end_presence(ctx, name, &room);
+}
+
+fn end_presence(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>) {
     let now_ms = ffi::now_ms();
     let mut key = Key::open(ctx, name, Mode::Read);
     let is_due = matches!(key.value::<Presence>(), Ok(Some(p)) if p.next_deadline().is_some_and(|at| at <= now_ms));
@@ -250,16 +288,16 @@ fn end_presence(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
         if let Ok(Some(presence)) = key.value_mut::<Presence>() {
             let records = presence.due(now_ms, writer(ctx), &settings::bounds());
             for record in &records {
-                effects::replicate::<Presence>(ctx, &room, record);
+                effects::replicate::<Presence>(ctx, room, record);
             }
             if !records.is_empty() {
                 effects::notify(ctx, c"presence.ended", name);
             }
-            tell_presence(ctx, &room, presence);
+            tell(ctx, room, presence);
         }
     }
     if let Ok(Some(presence)) = key.value::<Presence>() {
-        schedule_presence(name, presence);
+        schedule(name, presence.next_deadline());
     }
 }
 
@@ -271,8 +309,8 @@ fn spare(name: &[u8], now_ms: u64) -> bool {
         }
         let is_spared = s.spared.contains(name);
         if is_spared {
-            s.presence_due.insert(name.into(), s.takeover_ends_ms);
-            s.heap.push(Reverse((s.takeover_ends_ms, What::Presence, name.into())));
+            s.ends.insert(name.into(), s.takeover_ends_ms);
+            s.heap.push(Reverse((s.takeover_ends_ms, What::End, name.into())));
         }
         is_spared
     })
@@ -283,10 +321,17 @@ fn tell_again(ctx: &Ctx<'_>, name: &[u8]) {
     let Ok(room) = RoomKey::parse(name) else { return };
     // Opened for reading: an announcement changes nothing that is stored, and nobody who watches the key.
     let mut key = Key::open(ctx, name, Mode::Read);
-    if let Ok(Some(presence)) = key.value_mut::<Presence>()
-        && presence.has_news()
-    {
-        tell_presence(ctx, &room, presence);
+    if let Ok(Some(presence)) = key.value_mut::<Presence>() {
+        return tell_news(ctx, &room, presence);
+    }
+    if let Ok(Some(document)) = key.value_mut::<Document>() {
+        tell_news(ctx, &room, document);
+    }
+}
+
+fn tell_news(ctx: &Ctx<'_>, room: &RoomKey<'_>, value: &mut impl Gathered) {
+    if value.has_news() {
+        tell(ctx, room, value);
     }
 }
 
@@ -298,7 +343,7 @@ fn tell_heads(ctx: &Ctx<'_>, channel: &[u8]) {
 
 fn tell_gone(ctx: &Ctx<'_>, name: &[u8]) {
     let Ok(room) = RoomKey::parse(name) else { return };
-    with(|s| s.presence_due.remove(name));
+    with(|s| s.ends.remove(name));
     effects::announce(ctx, room.channel, &Header::reset(room.stream), &effects::reset_frame(&room));
 }
 

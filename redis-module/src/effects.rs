@@ -6,6 +6,7 @@ use crate::stored::Stored;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use stoa_core::document::Document;
 use stoa_core::epoch::Position;
 use stoa_core::event::{self, Header, Kind};
 use stoa_core::json;
@@ -62,6 +63,13 @@ pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut
         announce(ctx, key.channel, &Header::ephemeral(key.stream, "typing"), frame);
     }
     changed.is_some() || typing.is_some()
+}
+
+/// Announces which cursors of a document changed. Answers whether there was anything.
+pub(crate) fn announce_cursors(ctx: &Ctx<'_>, key: &RoomKey<'_>, document: &mut Document) -> bool {
+    let Some(frame) = document.announce_cursors(key.room, key.stream) else { return false };
+    announce(ctx, key.channel, &Header::ephemeral(key.stream, ""), &frame);
+    true
 }
 
 /// Announces how far the streams of a room are, so that a lost last event is noticed.

@@ -2,15 +2,17 @@
 
 use super::{changes_reply, epoch_reply, msg, stream_key};
 use crate::args::{Args, once, unknown};
-use crate::deadlines::writer;
+use crate::deadlines::{self, writer};
 use crate::effects;
-use crate::ffi::{self, Ctx, Key, Mode};
+use crate::ffi::{self, Ctx, Key, Mode, Word};
 use crate::reply::{Outcome, Reply, Trouble};
 use crate::settings::bounds;
-use stoa_core::document::{Document, DocumentType, LineEnds, Submit};
+use std::ffi::CStr;
+use stoa_core::document::{Document, DocumentType, LineEnds, Submit, Submitted};
 use stoa_core::epoch::Position;
 use stoa_core::event::Header;
 use stoa_core::identity::{Identity, check_id};
+use stoa_core::names::RoomKey;
 use stoa_core::op::Unit;
 use stoa_core::refusal::{Code, Refusal};
 
@@ -70,10 +72,141 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
     let mut open = Key::open(ctx, &name, Mode::Write);
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
-    let submitted = document.submit(&submit, writer(ctx), ffi::now_ms(), &bounds())?;
+    let submitted = document.submit(&submit, writer(ctx), ffi::now_ms(), &bounds()).inspect_err(count_desync)?;
+    Ok(settle(ctx, (&name, &key), document, &submitted, connection, unit, c"doc.submit"))
+}
+
+/// DOC.UNDO key client [ID id seq] [BY user conn]
+pub(crate) fn undo(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    let (name, key) = stream_key(ctx, &mut args)?;
+    let client = args.text("client")?;
+    let (identity, user, connection) = writer_options(&mut args)?;
+    let mut open = Key::open(ctx, &name, Mode::Write);
+    let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
+    let undone = document.undo((user, client), identity, writer(ctx), ffi::now_ms(), &bounds())?;
+    Ok(settle(ctx, (&name, &key), document, &undone, connection, Unit::Utf16, c"doc.undo"))
+}
+
+/// DOC.RESTORE key name [ID id seq] [BY user conn]
+pub(crate) fn restore(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    let (name, key) = stream_key(ctx, &mut args)?;
+    let tag = args.text("name")?;
+    let (identity, user, connection) = writer_options(&mut args)?;
+    let mut open = Key::open(ctx, &name, Mode::Write);
+    let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
+    let restored = document.restore(tag, user, identity, writer(ctx), ffi::now_ms(), &bounds())?;
+    Ok(settle(ctx, (&name, &key), document, &restored, connection, Unit::Utf16, c"doc.restore"))
+}
+
+/// DOC.TAG key name [DROP]
+pub(crate) fn tag(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    let (name, key) = stream_key(ctx, &mut args)?;
+    let tag = args.text("name")?;
+    let drop_it = match args.keyword() {
+        None => false,
+        Some(word) if word.as_str() == "DROP" => true,
+        Some(word) => return Err(unknown(&word)),
+    };
+    args.end()?;
+    let mut open = Key::open(ctx, &name, Mode::Write);
+    let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
+    let effect = if drop_it { document.untag(tag)? } else { document.tag(tag, ffi::now_ms(), &bounds())? };
+    effects::replicate::<Document>(ctx, &key, &effect);
+    effects::notify(ctx, c"doc.tag", &name);
+    Ok(Reply::Map(vec![("rev", document.rev().into()), ("epoch", epoch_reply(document.epoch()))]))
+}
+
+/// DOC.TRIM key keep
+pub(crate) fn trim(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    let (name, key) = stream_key(ctx, &mut args)?;
+    let keep = usize::try_from(args.integer("keep")?).unwrap_or(usize::MAX);
+    args.end()?;
+    let mut open = Key::open(ctx, &name, Mode::Write);
+    let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
+    let (before, _) = document.kept();
+    if let Some(effect) = document.trim(keep) {
+        effects::replicate::<Document>(ctx, &key, &effect);
+        effects::notify(ctx, c"doc.trim", &name);
+    }
+    let (after, _) = document.kept();
+    Ok((before - after).into())
+}
+
+/// DOC.CURSOR key conn rev json [BY user]
+pub(crate) fn cursor(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    let (name, key) = stream_key(ctx, &mut args)?;
+    let (connection, rev, told) = (args.text("conn")?, args.integer("rev")?, args.bytes("json")?);
+    let mut by = None;
+    while let Some(word) = args.keyword() {
+        match word.as_str() {
+            "BY" => once(&mut by, "BY", args.text("user")?)?,
+            _ => return Err(unknown(&word)),
+        }
+    }
+    // Cursors are the primary's alone: nothing that is stored changes, so the key is opened for reading.
+    let mut open = Key::open(ctx, &name, Mode::Read);
+    let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
+    let who = (connection, by.unwrap_or_default());
+    let known = document.set_cursor(who, rev, told, ffi::now_ms(), &bounds())?;
+    deadlines::changed(ctx, key.key.as_bytes(), document.next_cursor_end());
+    deadlines::tell(ctx, &key, document);
+    Ok(known.into())
+}
+
+/// DOC.INFO key
+pub(crate) fn info(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+    let (name, _) = stream_key(ctx, &mut args)?;
+    args.end()?;
+    let open = Key::open(ctx, &name, Mode::Read);
+    let document = open.value::<Document>()?.ok_or_else(missing)?;
+    let (operations, operation_bytes) = document.kept();
+    let tags = document.tags().flat_map(|(name, rev, at_ms)| [Reply::from(name), rev.into(), at_ms.into()]);
+    Ok(Reply::Map(vec![
+        ("type", document.kind().as_str().into()),
+        ("eol", document.line_ends().as_str().into()),
+        ("epoch", epoch_reply(document.epoch())),
+        ("rev", document.rev().into()),
+        ("first_rev", document.first_kept().saturating_sub(1).into()),
+        ("operations", operations.into()),
+        ("operation_bytes", operation_bytes.into()),
+        ("bytes", document.len_bytes().into()),
+        ("utf16", u64::from(document.len().utf16).into()),
+        ("chars", u64::from(document.len().chars).into()),
+        ("writers", document.writers().into()),
+        ("cursors", document.cursor_count().into()),
+        ("tags", Reply::List(tags.collect())),
+    ]))
+}
+
+/// `[ID id seq] [BY user conn]`: the identity, the user and the connection.
+fn writer_options<'a>(args: &mut Args<'a>) -> Result<(Option<Identity>, &'a str, &'a str), Trouble> {
+    let (mut id, mut by) = (None, None);
+    while let Some(word) = args.keyword() {
+        match word.as_str() {
+            "ID" => once(&mut id, "ID", (args.text("id")?, args.integer("seq")?))?,
+            "BY" => once(&mut by, "BY", (args.text("user")?, args.text("conn")?))?,
+            _ => return Err(unknown(&word)),
+        }
+    }
+    let (user, connection) = by.unwrap_or_default();
+    check_id("conn", connection, true)?;
+    let identity = id.map(|(client, seq)| Identity::new(user, client, seq)).transpose()?;
+    Ok((identity, user, connection))
+}
+
+/// Replicates and announces what became of an operation, and answers with it.
+fn settle(
+    ctx: &Ctx<'_>,
+    (name, key): (&Word<'_>, &RoomKey<'_>),
+    document: &Document,
+    submitted: &Submitted,
+    connection: &str,
+    unit: Unit,
+    event: &CStr,
+) -> Reply {
     if let Some(effect) = &submitted.effect {
-        effects::replicate::<Document>(ctx, &key, effect);
-        effects::notify(ctx, c"doc.submit", &name);
+        effects::replicate::<Document>(ctx, key, effect);
+        effects::notify(ctx, event, name);
     }
     if submitted.created && !submitted.duplicate {
         let frame = document.frame(key.room, key.stream, submitted.rev).unwrap_or_default();
@@ -81,14 +214,21 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         header.origin = connection.to_owned();
         effects::announce(ctx, key.channel, &header, &frame);
     }
-    let concurrent: Vec<String> = document.concurrent_json(&submitted, unit).collect();
-    Ok(Reply::Map(vec![
+    let concurrent: Vec<String> = document.concurrent_json(submitted, unit).collect();
+    Reply::Map(vec![
         ("rev", submitted.rev.into()),
         ("epoch", epoch_reply(submitted.epoch)),
-        ("op", document.applied_json(&submitted, unit).unwrap_or_default().into()),
+        ("op", document.applied_json(submitted, unit).unwrap_or_default().into()),
         ("duplicate", submitted.duplicate.into()),
         ("concurrent", concurrent.into()),
-    ]))
+    ])
+}
+
+/// Copies that went astray are rare and worth knowing of: `INFO` tells how many were noticed.
+fn count_desync(refusal: &Refusal) {
+    if refusal.code == Code::Desync {
+        crate::info::count_desync();
+    }
 }
 
 /// DOC.GET key [REV n]

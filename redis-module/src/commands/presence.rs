@@ -72,7 +72,7 @@ pub(crate) fn beat(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     // Nobody outside sees a lease move: it is replicated, and not announced or notified.
     if let Some(record) = &changed.record {
         effects::replicate::<Presence>(ctx, &key, record);
-        deadlines::presence_changed(ctx, key.key.as_bytes(), presence);
+        deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
     }
     Ok(changed.connections.into())
 }
@@ -104,8 +104,8 @@ pub(crate) fn typing(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let mut open = Key::open(ctx, &name, Mode::Read);
     let presence = here(&mut open)?;
     let count = presence.type_for(connection, ms, ffi::now_ms())?;
-    deadlines::presence_changed(ctx, key.key.as_bytes(), presence);
-    deadlines::tell_presence(ctx, &key, presence);
+    deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
+    deadlines::tell(ctx, &key, presence);
     Ok(count.into())
 }
 
@@ -177,8 +177,8 @@ fn settle(
     let Some(record) = &changed.record else { return };
     effects::replicate::<Presence>(ctx, key, record);
     effects::notify(ctx, event, name);
-    deadlines::presence_changed(ctx, key.key.as_bytes(), presence);
-    deadlines::tell_presence(ctx, key, presence);
+    deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
+    deadlines::tell(ctx, key, presence);
 }
 
 fn here<'k>(open: &'k mut Key<'_>) -> Result<&'k mut Presence, Trouble> {

@@ -191,5 +191,6 @@ fn document_part(
     if add_outcome(&mut fields, "doc", doc::position(document), changes) {
         fields.extend([("type", document.kind().as_str().into()), ("content", document.content().into())]);
     }
+    fields.push(("cursors", document.cursors().into()));
     Reply::Map(fields)
 }

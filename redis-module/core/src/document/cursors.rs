@@ -111,6 +111,11 @@ impl Document {
         !self.cursors.changed.is_empty()
     }
 
+    /// How many cursors are known.
+    pub fn cursor_count(&self) -> usize {
+        self.cursors.known.len()
+    }
+
     /// All cursors as JSON, in the text of now.
     pub fn cursors(&self) -> Vec<String> {
         self.cursors.known.iter().filter_map(|(connection, cursor)| self.cursor_json(connection, cursor)).collect()

@@ -77,6 +77,16 @@ pub enum LineEnds {
     Any,
 }
 
+impl LineEnds {
+    /// Its name in commands.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LineEnds::Lf => "lf",
+            LineEnds::Any => "any",
+        }
+    }
+}
+
 impl std::str::FromStr for LineEnds {
     type Err = ();
     fn from_str(text: &str) -> Result<Self, ()> {

@@ -172,7 +172,7 @@ fn difference(from: &str, to: &str) -> Operation {
     let (gone, new) = (&from[head..from.len() - tail], &to[head..to.len() - tail]);
     let parts =
         [Component::Retain(units(&from[..head])), Component::Insert(units(new)), Component::Delete(units(gone))];
-    let parts: Vec<Component> = parts.into_iter().filter(|part| part.len() > 0).collect();
+    let parts: Vec<Component> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let is_change = parts.iter().any(|part| !matches!(part, Component::Retain(_)));
     let parts = if is_change { parts } else { Vec::new() };
     Operation::from_parts(Unit::Utf16, &parts, new.to_owned()).unwrap_or_default()

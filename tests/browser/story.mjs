@@ -163,5 +163,13 @@ async function story() {
   }
 }
 
-await story();
-console.log("browser story: 1 passed");
+try {
+  await story();
+  console.log("browser story: 1 passed");
+} catch (error) {
+  console.error(error);
+  console.error("browser story: 1 failed");
+  process.exitCode = 1;
+}
+// Whatever may still hold a pipe open, the story has ended.
+process.exit();

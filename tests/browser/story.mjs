@@ -62,9 +62,17 @@ async function enter(browser, address, name) {
   return { page, name, complaints };
 }
 
-/** What the document shows. Its lines stand in elements of their own. */
+/** What the document shows. Its lines stand in elements of their own, and so do the carets of others, with their names. */
 const text = ({ page }) =>
-  page.$$eval("#document .cm-line", (lines) => lines.map((line) => line.textContent).join("\n"));
+  page.$$eval("#document .cm-line", (lines) =>
+    lines
+      .map((line) => {
+        const bare = line.cloneNode(true);
+        bare.querySelectorAll(".caret").forEach((caret) => caret.remove());
+        return bare.textContent;
+      })
+      .join("\n"),
+  );
 
 /** Looks until it holds, and says what it was when it never did. */
 async function eventually(what, look, holds) {
@@ -103,8 +111,9 @@ async function story() {
 
     // A paragraph to write in, then both write in it at the same time, letter by letter.
     await ada.page.click("#document .cm-content");
+    await ada.page.keyboard.press("Control+A");
     await ada.page.keyboard.type("Here is one paragraph.");
-    await eventually("Bo sees the paragraph", () => text(bo), (seen) => seen.includes("Here is one paragraph."));
+    await eventually("Bo sees the paragraph", () => text(bo), (seen) => seen === "Here is one paragraph.");
     await bo.page.click("#document .cm-content");
     await bo.page.keyboard.press("Control+Home");
     await ada.page.keyboard.press("Control+End");

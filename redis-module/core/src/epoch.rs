@@ -33,11 +33,18 @@ impl Epoch {
     }
 }
 
+impl Epoch {
+    /// The text form.
+    pub fn text(self) -> String {
+        let mut out = String::with_capacity(19);
+        self.push(&mut out);
+        out
+    }
+}
+
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(19);
-        self.push(&mut text);
-        f.write_str(&text)
+        f.write_str(&self.text())
     }
 }
 

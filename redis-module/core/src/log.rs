@@ -14,6 +14,7 @@ use crate::identity::{Answer, Identity, Known, Writers, check_id};
 use crate::json;
 use crate::refusal::{Code, Refusal};
 use bincode::{Decode, Encode};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// Leads a stored log and a replicated record.
@@ -257,8 +258,10 @@ impl Log {
 
     /// The frame that announces the change to `rev`, if it is kept.
     pub fn frame(&self, room: &str, stream: &str, rev: u64) -> Option<String> {
-        let at = self.messages.partition_point(|m| m.rev < rev);
-        self.messages.get(at).filter(|m| m.rev == rev).map(|m| self.posted(room, stream, m))
+        // Nearly always the newest one is asked for.
+        let newest = self.messages.back().filter(|m| m.rev == rev);
+        let message = newest.or_else(|| self.messages.get(self.messages.partition_point(|m| m.rev < rev)));
+        message.filter(|m| m.rev == rev).map(|m| self.posted(room, stream, m))
     }
 
     fn posted(&self, room: &str, stream: &str, message: &Message) -> String {
@@ -398,16 +401,17 @@ fn checked_body(kind: &str, body: &[u8], bounds: &Bounds) -> Result<String, Refu
     Ok(body)
 }
 
-fn text_of(body: &str) -> Option<String> {
+/// The text of a checked body: the string itself, or the object's `text`.
+fn text_of(body: &str) -> Option<Cow<'_, str>> {
     #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Body {
-        Plain(String),
-        Object { text: String },
+    struct Object<'a> {
+        #[serde(borrow)]
+        text: Cow<'a, str>,
     }
-    match serde_json::from_str(body).ok()? {
-        Body::Plain(text) | Body::Object { text } => Some(text),
+    if body.starts_with('"') {
+        return serde_json::from_str(body).ok().map(Cow::Owned);
     }
+    serde_json::from_str::<Object<'_>>(body).ok().map(|object| object.text)
 }
 
 #[cfg(test)]

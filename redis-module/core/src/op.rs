@@ -242,10 +242,10 @@ pub fn push_json(out: &mut String, components: impl Iterator<Item = Component>, 
         out.push(separator);
         separator = ',';
         match component {
-            Component::Retain(n) => push_number(out, n),
+            Component::Retain(n) => json::push_number(out, u64::from(n)),
             Component::Delete(n) => {
                 out.push('-');
-                push_number(out, n);
+                json::push_number(out, u64::from(n));
             }
             Component::Insert(n) => {
                 let (head, tail) = unit.split(rest, n).unwrap_or((rest, ""));
@@ -258,22 +258,6 @@ pub fn push_json(out: &mut String, components: impl Iterator<Item = Component>, 
         out.push('[');
     }
     out.push(']');
-}
-
-/// Formatting through `fmt` costs three times as much, and every reply and event holds such numbers.
-fn push_number(out: &mut String, mut n: u32) {
-    let mut digits = [0u8; 10];
-    let mut at = digits.len();
-    for digit in digits.iter_mut().rev() {
-        *digit = b'0' + (n % 10) as u8;
-        n /= 10;
-        at -= 1;
-        if n == 0 {
-            break;
-        }
-    }
-    let digits = digits.get(at..).unwrap_or_default();
-    out.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
 
 /// Reads the components of one operation into it.

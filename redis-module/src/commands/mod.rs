@@ -39,7 +39,7 @@ fn changes_reply(changes: Changes, head: Position) -> Reply {
     };
     Reply::Map(vec![
         ("outcome", outcome.into()),
-        ("epoch", head.epoch.to_string().into()),
+        ("epoch", epoch_reply(head.epoch)),
         ("rev", rev.into()),
         ("through", through.into()),
         ("events", events_reply(events)),
@@ -52,5 +52,5 @@ fn events_reply(events: Vec<(u64, String)>) -> Reply {
 }
 
 fn epoch_reply(epoch: Epoch) -> Reply {
-    epoch.to_string().into()
+    epoch.text().into()
 }

@@ -4,9 +4,8 @@ use super::{Accepted, Document};
 use crate::bounds::Bounds;
 use crate::changes::{self, Changes};
 use crate::epoch::{Epoch, Position, Standing};
-use crate::json::push_quoted;
+use crate::json::{push_number, push_quoted};
 use crate::op::Unit;
-use std::fmt::Write;
 
 impl Document {
     /// The event that announced a revision, as one line of JSON; `None` if it is not kept.
@@ -57,8 +56,8 @@ impl Document {
         self.push_start(&mut out, "doc.applied", room, stream, accepted.rev.saturating_sub(1), accepted.rev);
         out.push_str(",\"op\":");
         accepted.push_json(Unit::Utf16, &mut out);
-        // Writing to a String cannot fail.
-        let _ = write!(out, ",\"at_ms\":{}", accepted.at_ms());
+        out.push_str(",\"at_ms\":");
+        push_number(&mut out, accepted.at_ms());
         if !accepted.user().is_empty() {
             out.push_str(",\"user\":");
             push_quoted(&mut out, accepted.user());
@@ -66,17 +65,25 @@ impl Document {
         if let Some((client, seq)) = accepted.identity() {
             out.push_str(",\"client\":");
             push_quoted(&mut out, client);
-            let _ = write!(out, ",\"seq\":{seq}");
+            out.push_str(",\"seq\":");
+            push_number(&mut out, seq);
         }
         out.push('}');
         out
     }
 
     fn push_start(&self, out: &mut String, event: &str, room: &str, stream: &str, from: u64, rev: u64) {
-        let _ = write!(out, "{{\"event\":\"{event}\",\"room\":");
+        out.push_str("{\"event\":\"");
+        out.push_str(event);
+        out.push_str("\",\"room\":");
         push_quoted(out, room);
         out.push_str(",\"stream\":");
         push_quoted(out, stream);
-        let _ = write!(out, ",\"epoch\":\"{}\",\"from\":{from},\"rev\":{rev}", self.epochs.of(rev));
+        out.push_str(",\"epoch\":\"");
+        self.epochs.of(rev).push(out);
+        out.push_str("\",\"from\":");
+        push_number(out, from);
+        out.push_str(",\"rev\":");
+        push_number(out, rev);
     }
 }

@@ -23,6 +23,12 @@ const COMMANDS: &[(&str, &str, &[&str])] = &[
     ("PRESENCE.APPLY", "PRESENCE.APPLY stoa:{lobby}:presence CHANGE x", &[HERE]),
     ("DOC.CREATE", "DOC.CREATE stoa:{lobby}:doc:main text", &[DOC]),
     ("DOC.SUBMIT", "DOC.SUBMIT stoa:{lobby}:doc:main 0 []", &[DOC]),
+    ("DOC.UNDO", "DOC.UNDO stoa:{lobby}:doc:main c1", &[DOC]),
+    ("DOC.CURSOR", "DOC.CURSOR stoa:{lobby}:doc:main k1 0 null", &[DOC]),
+    ("DOC.TAG", "DOC.TAG stoa:{lobby}:doc:main v1", &[DOC]),
+    ("DOC.RESTORE", "DOC.RESTORE stoa:{lobby}:doc:main v1", &[DOC]),
+    ("DOC.TRIM", "DOC.TRIM stoa:{lobby}:doc:main 10", &[DOC]),
+    ("DOC.INFO", "DOC.INFO stoa:{lobby}:doc:main", &[DOC]),
     ("DOC.GET", "DOC.GET stoa:{lobby}:doc:main", &[DOC]),
     ("DOC.OPS", "DOC.OPS stoa:{lobby}:doc:main 0", &[DOC]),
     ("DOC.APPLY", "DOC.APPLY stoa:{lobby}:doc:main CHANGE x", &[DOC]),
@@ -286,6 +292,22 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
         ("INVALID_ARGUMENT", vec!["DOC.GET", DOC, "REV", "x"]),
         ("NOT_FOUND", vec!["DOC.OPS", "stoa:{lobby}:doc:new", "0"]),
         ("INVALID_ARGUMENT", vec!["DOC.OPS", DOC, "x"]),
+        ("NOT_FOUND", vec!["DOC.UNDO", DOC, "nobody"]),
+        ("NOT_FOUND", vec!["DOC.UNDO", "stoa:{lobby}:doc:new", "c1"]),
+        ("INVALID_ARGUMENT", vec!["DOC.UNDO", DOC, ""]),
+        ("INVALID_ARGUMENT", vec!["DOC.UNDO", DOC, "c1", "ID", "c1"]),
+        ("NOT_FOUND", vec!["DOC.CURSOR", "stoa:{lobby}:doc:new", "k1", "0", "null"]),
+        ("AHEAD", vec!["DOC.CURSOR", DOC, "k1", "9", r#"{"anchor":0,"head":0}"#]),
+        ("DESYNC", vec!["DOC.CURSOR", DOC, "k1", "1", r#"{"anchor":99,"head":99}"#]),
+        ("INVALID_JSON", vec!["DOC.CURSOR", DOC, "k1", "1", "{"]),
+        ("INVALID_ARGUMENT", vec!["DOC.TAG", DOC, &long]),
+        ("NOT_FOUND", vec!["DOC.TAG", DOC, "v9", "DROP"]),
+        ("INVALID_ARGUMENT", vec!["DOC.TAG", DOC, "v9", "LOUDLY"]),
+        ("NOT_FOUND", vec!["DOC.RESTORE", DOC, "v9"]),
+        ("INVALID_ARGUMENT", vec!["DOC.TRIM", DOC, "-1"]),
+        ("INVALID_ARGUMENT", vec!["DOC.TRIM", DOC, "x"]),
+        ("NOT_FOUND", vec!["DOC.TRIM", "stoa:{lobby}:doc:new", "1"]),
+        ("NOT_FOUND", vec!["DOC.INFO", "stoa:{lobby}:doc:new"]),
         // Messages.
         ("INVALID_JSON", vec!["MSG.POST", LOG, "ada", "hi"]),
         ("INVALID_JSON", vec!["MSG.POST", LOG, "ada", "{} {}"]),
@@ -543,6 +565,57 @@ fn earlier_revisions_and_the_operations_between_can_be_read() {
     assert_eq!(unknown.field("outcome").text(), "reset");
 }
 
+#[test]
+fn an_edit_is_taken_back_and_what_others_wrote_stays() {
+    let redis = Redis::start();
+    redis.ok(&["DOC.CREATE", DOC, "text", "base"]);
+    redis.ok(&["DOC.SUBMIT", DOC, "0", r#"["mine "]"#, "ID", "one", "1", "BY", "ada", "k1"]);
+    redis.ok(&["DOC.SUBMIT", DOC, "1", r#"[2,"others"]"#, "ID", "two", "1", "BY", "bo", "k2"]);
+    let undo = ["DOC.UNDO", DOC, "one", "ID", "one", "2", "BY", "ada", "k1"];
+    assert_eq!(redis.ok(&undo).field("rev").int(), 3);
+    assert_eq!(redis.ok(&["DOC.GET", DOC]).field("content").text(), "othersbase");
+    assert_eq!(redis.ok(&undo).field("duplicate").int(), 1, "a resend happens once");
+    assert_eq!(redis.call(&["DOC.UNDO", DOC, "two", "BY", "ada", "k1"]).refused(), "NOT_FOUND", "it is bo's");
+}
+
+#[test]
+fn a_cursor_moves_with_the_text_and_is_stored_nowhere() {
+    let redis = Redis::start();
+    redis.ok(&["DOC.CREATE", DOC, "text", "hello"]);
+    let mut listener = listen(&redis);
+    let before = redis.digest();
+    redis.ok(&["DOC.CURSOR", DOC, "k1", "0", r#"{"anchor":5,"head":5}"#, "BY", "ada"]);
+    let told = listener.expect("doc.cursors", SOON);
+    assert!(told.to_string().contains("ada"), "{told}");
+    assert_eq!(redis.digest(), before);
+    redis.ok(&["DOC.SUBMIT", DOC, "0", r#"["> "]"#]);
+    let opened = redis.ok(&["ROOM.OPEN", DOC, "-"]);
+    let cursors = format!("{:?}", opened.items()[0].field("cursors"));
+    assert!(cursors.contains('7') && !cursors.contains('5'), "{cursors}");
+}
+
+#[test]
+fn a_tagged_text_outlives_its_history_and_comes_back() {
+    let redis = a_room();
+    redis.ok(&["DOC.TAG", DOC, "v1"]);
+    for rev in 1..20 {
+        redis.ok(&["DOC.SUBMIT", DOC, &rev.to_string(), "[-1]", "LEN", &(12 - rev.min(11)).to_string()]);
+        if rev == 11 {
+            break;
+        }
+    }
+    assert_eq!(redis.ok(&["DOC.GET", DOC]).field("content").text(), "");
+    assert!(redis.ok(&["DOC.TRIM", DOC, "2"]).int() > 0);
+    assert_eq!(redis.call(&["DOC.GET", DOC, "REV", "1"]).refused(), "STALE");
+    let info = redis.ok(&["DOC.INFO", DOC]);
+    assert_eq!((info.field("operations").int(), info.field("first_rev").int()), (2, 10));
+    assert_eq!(info.field("tags").items()[0].text(), "v1");
+    redis.ok(&["DOC.RESTORE", DOC, "v1"]);
+    assert_eq!(redis.ok(&["DOC.GET", DOC]).field("content").text(), "hello world");
+    redis.ok(&["DOC.TAG", DOC, "v1", "DROP"]);
+    assert_eq!(redis.call(&["DOC.RESTORE", DOC, "v1"]).refused(), "NOT_FOUND");
+}
+
 // --- Messages -----------------------------------------------------------------------------------------------------
 
 #[test]
@@ -675,16 +748,17 @@ fn the_heads_of_a_room_follow_its_last_event() {
 #[test]
 fn a_deleted_stream_is_announced() {
     let redis = a_room();
-    for delete in [&["DEL", DOC][..], &["FLUSHALL"]] {
+    // A flush ends all streams of the room at once, which the empty name says.
+    for (delete, stream) in [(&["DEL", DOC][..], "doc:main"), (&["FLUSHALL"], "")] {
         let mut listener = listen(&redis);
         redis.ok(delete);
-        let reset = loop {
+        let (header, frame) = loop {
             let (header, frame) = listener.next(SOON).expect("a reset");
             if header.kind == stoa_core::event::Kind::Reset {
                 break (header, frame);
             }
         };
-        assert!(["doc:main", "log", "presence"].contains(&reset.0.stream.as_str()), "{reset:?}");
+        assert_eq!((header.stream.as_str(), &frame["stream"]), (stream, &json!(stream)), "{delete:?}");
     }
 }
 

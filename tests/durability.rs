@@ -18,6 +18,7 @@ fn furnish(redis: &Redis) {
     redis.ok(&["DOC.CREATE", DOC, "text", "hello 😀"]);
     redis.ok(&["DOC.SUBMIT", DOC, "0", r#"[8," world"]"#, "ID", "c1", "1", "BY", "ada", "k1"]);
     redis.ok(&["DOC.SUBMIT", DOC, "0", r#"["> "]"#, "ID", "c2", "1"]);
+    redis.ok(&["DOC.TAG", DOC, "v1"]);
     redis.ok(&["MSG.POST", LOG, "ada", r#"{"text":"hi"}"#, "ID", "c1", "1"]);
     redis.ok(&["MSG.POST", LOG, "bo", r#""ho""#, "REPLY", "1"]);
     redis.ok(&["PRESENCE.JOIN", HERE, "ada", "k1", "n1", LONG, "DATA", r#"{"name":"Ada"}"#]);
@@ -29,15 +30,16 @@ fn furnish(redis: &Redis) {
 /// What people would see of the room.
 fn seen(redis: &Redis) -> Vec<String> {
     let document = redis.ok(&["DOC.GET", DOC]);
-    let earlier = redis.ok(&["DOC.GET", DOC, "REV", "1"]);
+    let earlier = redis.call(&["DOC.GET", DOC, "REV", "1"]);
     let messages = redis.ok(&["MSG.RANGE", LOG]);
     let here = redis.ok(&["PRESENCE.LIST", HERE]);
     vec![
         format!("{:?} {:?}", document.field("rev"), document.field("content")),
-        format!("{:?}", earlier.field("content")),
+        format!("{:?}", earlier.field_if_any("content")),
         format!("{:?} {:?}", messages.field("rev"), messages.field("messages")),
         format!("{:?} {:?}", here.field("count"), here.field("members")),
         format!("{:?}", redis.ok(&["DOC.OPS", DOC, "0"]).field("events")),
+        format!("{:?}", redis.ok(&["DOC.INFO", DOC]).field("tags")),
         format!("{:?}", redis.ok(&["MSG.SINCE", LOG, "0"]).field("events")),
     ]
 }
@@ -192,11 +194,23 @@ fn use_the_room(redis: &Redis, rng: &mut StdRng, rounds: std::ops::Range<usize>)
         let who = rng.random_range(0..5);
         let (user, conn) = (format!("u{who}"), format!("k{}", rng.random_range(0..8)));
         let seq = (round + 1).to_string();
-        match rng.random_range(0..10) {
+        match rng.random_range(0..12) {
+            10 => {
+                // Refused when there is nothing to take back or to restore.
+                connection.call(&["DOC.UNDO", DOC, &user, "ID", &user, &seq]);
+            }
+            11 => {
+                connection.ok(&["DOC.TAG", DOC, &format!("t{who}")]);
+                connection.call(&["DOC.RESTORE", DOC, &format!("t{}", rng.random_range(0..5))]);
+                if rng.random_bool(0.2) {
+                    connection.ok(&["DOC.TRIM", DOC, "20"]);
+                }
+            }
             0..4 => {
                 let document = connection.ok(&["DOC.GET", DOC]);
                 let rev = document.field("rev").int();
-                let base = (rev - rng.random_range(0..8)).max(0).to_string();
+                let first = connection.ok(&["DOC.INFO", DOC]).field("first_rev").int();
+                let base = (rev - rng.random_range(0..8)).max(first).to_string();
                 let content = connection.ok(&["DOC.GET", DOC, "REV", &base]).field("content").text();
                 let length = Unit::Char.len(&content);
                 let at = rng.random_range(0..=length);

@@ -23,7 +23,7 @@ docs: ## build the Rust documentation into target/doc
 	cargo doc --workspace --no-deps
 
 bench: ## run the benchmarks (see benches/README.md)
-	cargo bench --workspace
+	cargo bench --workspace --bench '*'
 
 clean: ## remove what was built; the data in .stoa stays
 	cargo clean

@@ -36,9 +36,11 @@ http_ok() {
   [[ $status == HTTP/1.1\ 200* ]]
 }
 
+# The library alone is not enough: it also needs its own copy of stddef.h, which Debian keeps in the -dev package.
 has_libclang() {
-  [ -n "${LIBCLANG_PATH:-}" ] || ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' ||
-    compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+  [ -n "${LIBCLANG_PATH:-}" ] && return
+  compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null && return
+  ! have apt-get && ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so'
 }
 
 has_chromium() { [ -n "${STOA_CHROMIUM:-}" ] || have chromium; }

@@ -161,7 +161,6 @@ async fn operations_that_do_not_fit_are_refused_with_their_code_and_change_nothi
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_frame_of_two_megabytes_ends_the_connection_with_its_code() {
     let (redis, front, client) = somebody().await;
-    let before = redis.digest();
     client.send_text(
         &json!({"id": 1, "do": "msg.post", "room": "lobby", "body": "x".repeat(2 * 1024 * 1024)}).to_string(),
     );

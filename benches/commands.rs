@@ -4,21 +4,14 @@
 //! errors, so a command that is fast because it fails is reported as broken.
 #![allow(clippy::unwrap_used)] // A benchmark that cannot run says so by stopping.
 
-use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use stoa_harness::Redis;
+mod load;
 
-/// Connections that the load comes from.
-const CONNECTIONS: usize = 8;
-/// Commands that one connection sends before it reads.
-const PIPELINE: usize = 16;
+use load::{CONNECTIONS, PIPELINE, Server, Words, median, words};
+
 /// Commands per round and case.
 const COMMANDS: usize = 40_000;
 /// Rounds; all cases take turns, the median is shown.
 const ROUNDS: usize = 7;
-
-type Words = Vec<String>;
 
 /// One line of the table.
 struct Case {
@@ -27,10 +20,6 @@ struct Case {
     prepare: fn(&mut Server),
     /// The words of the n-th command of a round.
     command: fn(usize) -> Words,
-}
-
-fn words(line: &str) -> Words {
-    line.split(' ').map(str::to_owned).collect()
 }
 
 fn nothing(_: &mut Server) {}
@@ -220,93 +209,6 @@ const CASES: &[Case] = &[
     },
 ];
 
-struct Server {
-    redis: Redis,
-    pid: String,
-    connections: Vec<BufReader<TcpStream>>,
-}
-
-impl Server {
-    fn start() -> Server {
-        let redis = Redis::start();
-        let info = redis.call(&["INFO", "server"]).text();
-        let pid = info.lines().find_map(|l| l.strip_prefix("process_id:")).unwrap().trim().to_owned();
-        let connect = || {
-            let stream = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
-            stream.set_nodelay(true).unwrap();
-            BufReader::new(stream)
-        };
-        let connections = (0..CONNECTIONS).map(|_| connect()).collect();
-        Server { redis, pid, connections }
-    }
-
-    fn call(&mut self, words: &[&str]) {
-        self.redis.call(words);
-    }
-
-    /// Nanoseconds that the server's main thread has run.
-    fn cpu_ns(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{0}/task/{0}/schedstat", self.pid)).unwrap();
-        stat.split(' ').next().unwrap().parse().unwrap()
-    }
-
-    /// Runs one round of a case: nanoseconds per command, and how many were answered with an error.
-    fn round(&mut self, case: &Case) -> (f64, usize) {
-        (case.prepare)(self);
-        let batches: Vec<Vec<u8>> = (0..COMMANDS)
-            .step_by(PIPELINE)
-            .map(|from| (from..from + PIPELINE).flat_map(|n| encoded(&(case.command)(n))).collect())
-            .collect();
-        // Revisions and sequences count up: there a batch is answered before the next connection's is sent.
-        let is_ordered = case.name.starts_with("DOC.SUBMIT") || case.name.ends_with("identity");
-        let before = self.cpu_ns();
-        let mut errors = 0;
-        for group in batches.chunks(CONNECTIONS) {
-            for (connection, batch) in self.connections.iter_mut().zip(group) {
-                connection.get_mut().write_all(batch).unwrap();
-                if is_ordered {
-                    errors += (0..PIPELINE).filter(|_| skip_reply(connection)).count();
-                }
-            }
-            if !is_ordered {
-                for (connection, _) in self.connections.iter_mut().zip(group) {
-                    errors += (0..PIPELINE).filter(|_| skip_reply(connection)).count();
-                }
-            }
-        }
-        ((self.cpu_ns() - before) as f64 / COMMANDS as f64, errors)
-    }
-}
-
-fn encoded(words: &[String]) -> Vec<u8> {
-    let mut out = format!("*{}\r\n", words.len());
-    for word in words {
-        write!(out, "${}\r\n{word}\r\n", word.len()).unwrap();
-    }
-    out.into_bytes()
-}
-
-/// Reads over one reply and says whether it is an error.
-fn skip_reply(connection: &mut BufReader<TcpStream>) -> bool {
-    let mut line = String::new();
-    connection.read_line(&mut line).unwrap();
-    let count = || line[1..].trim_end().parse::<i64>().unwrap();
-    match line.as_bytes()[0] {
-        b'$' if count() >= 0 => {
-            let mut body = vec![0; count() as usize + 2];
-            connection.read_exact(&mut body).unwrap();
-            false
-        }
-        b'*' => (0..count()).filter(|_| skip_reply(connection)).count() > 0,
-        first => first == b'-',
-    }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     let only = std::env::args().nth(1).filter(|a| !a.starts_with("--"));
     let mut server = Server::start();
@@ -317,7 +219,10 @@ fn main() {
     let mut broken = vec![0; cases.len()];
     for round in 0..=ROUNDS {
         for (at, case) in cases.iter().enumerate() {
-            let (ns, errors) = server.round(case);
+            (case.prepare)(&mut server);
+            // Revisions and sequences count up.
+            let in_order = case.name.starts_with("DOC.SUBMIT") || case.name.ends_with("identity");
+            let (ns, errors) = server.load(COMMANDS, in_order, case.command);
             broken[at] += errors;
             // The first round warms up.
             if round > 0 {

@@ -9,8 +9,11 @@
  */
 import { Annotation, Compartment, EditorState, Transaction, type ChangeSet, type ChangeSpec, type Extension } from "@codemirror/state";
 import { EditorView, ViewPlugin, type PluginValue, type ViewUpdate } from "@codemirror/view";
+import { cursors, type CursorLooks } from "./codemirror-cursors.js";
 import type { ChangeOrigin, Document } from "./document.js";
 import { fromDiff, normalise, type Component, type Operation } from "./ot/index.js";
+
+export type { CursorLooks } from "./codemirror-cursors.js";
 
 /** Marks transactions that come from the shared text, with what is known of who made the change. */
 export const fromStoa = Annotation.define<ChangeOrigin>();
@@ -42,10 +45,23 @@ export function toChanges(op: Operation): ChangeSpec[] {
  * The extension that binds an editor to a document. The editor shows the text as soon as it is there and is read-only
  * while it may not be edited. Close the document yourself when the editor goes.
  */
-export function stoaDocument(document: Document): Extension {
+export function stoaDocument(document: Document, options: StoaDocumentOptions = {}): Extension {
   const readOnly = new Compartment();
   const plugin = ViewPlugin.define((view) => new Binding(view, document, readOnly));
-  return [plugin, readOnly.of(EditorState.readOnly.of(!document.editable))];
+  const extensions: Extension[] = [plugin, readOnly.of(EditorState.readOnly.of(!document.editable))];
+  // After the binding: what is typed is part of the document before the cursor behind it is told.
+  const { cursors: wanted = false } = options;
+  if (wanted !== false) extensions.push(cursors(document, wanted === true ? {} : wanted, fromStoa));
+  return extensions;
+}
+
+/** What an editor shows beside the text. */
+export interface StoaDocumentOptions {
+  /**
+   * Shows others' carets and selections, and tells them of this one. Default `false`. With an object you say how they look;
+   * their elements have the classes `stoa-caret` and `stoa-selection`.
+   */
+  cursors?: boolean | CursorLooks;
 }
 
 class Binding implements PluginValue {

@@ -12,7 +12,8 @@
  */
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./frames.js";
+import type { CloseReason, CommandFrame, JoinOptions } from "./frames.js";
+import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./wire.js";
 
 /** See the picture at the head of this file. */
 export type ConnectionState = "idle" | "connecting" | "connected" | "waiting" | "closed";
@@ -26,7 +27,7 @@ export interface StateChange {
    * refused `connect`, or `LOST` (the line broke), `TIMEOUT` (no answer or silence), `TOKEN` (the token function failed),
    * `CLOSED` (this program called `close`).
    */
-  reason?: string;
+  reason?: CloseReason | (string & {});
   /** The WebSocket close code, if one came. */
   closeCode?: number;
   /** For `waiting`: in how many milliseconds the next attempt begins. */
@@ -75,7 +76,7 @@ export interface ConnectionOptions {
 /** What the connection asks of its owner. */
 export interface ConnectionOwner {
   /** The rooms to resume, as the `resume` field of `connect`. */
-  resume(): { [room: string]: unknown };
+  resume(): { [room: string]: JoinOptions };
   /** The answer to `connect`. It is called before any later frame is given out. */
   connected(answer: ConnectAnswer): void;
   /** A frame after the answer to `connect`. */
@@ -199,10 +200,8 @@ export class Connection {
     socket.onopen = () => {
       if (!alive()) return;
       const rooms = this.owner.resume();
-      const frame: Command = { do: "connect" };
-      if (token !== undefined) frame["token"] = token;
-      if (Object.keys(rooms).length > 0) frame["resume"] = rooms;
-      socket.send(JSON.stringify({ id: OWN_ID, ...frame }));
+      const frame: CommandFrame = { id: OWN_ID, do: "connect", token, resume: Object.keys(rooms).length > 0 ? rooms : undefined };
+      socket.send(JSON.stringify(frame));
       this.wait(this.options.answerTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
     };
     socket.onmessage = (event: { data: unknown }) => {

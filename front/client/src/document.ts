@@ -12,9 +12,11 @@
  * from the first attempt to send it until its fate is known; only its fate, an explicit refusal or `close` takes an
  * operation from the pending ones.
  */
+import { Cursors, type RemoteCursor } from "./cursors.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import { read, formatPosition, type Command, type DurableEvent, type Position, type StreamPart, type SubmittedAnswer } from "./frames.js";
+import type { Cursor, CursorAt, DocSubmitted, JsonObject } from "./frames.js";
+import { read, formatPosition, type Command, type CursorsEvent, type DurableEvent, type Position, type StreamPart } from "./wire.js";
 import {
   apply,
   baseLength,
@@ -75,6 +77,11 @@ export interface DocumentEvents {
    * change that does so. `op` is what was refused.
    */
   refused: [error: StoaError, op: Operation];
+  /**
+   * Somebody's cursor came, moved or went: see `cursors`. Not when the text under it changes: after `remote` and after own
+   * edits read `cursors` again, or move what you show along.
+   */
+  cursors: [];
 }
 
 /** What a document needs of its room. @internal */
@@ -86,6 +93,10 @@ export interface DocumentLine {
   /** The front says that the room is not joined: join it again. */
   rejoin(): void;
   report(error: StoaError): void;
+  /** The id of this connection, whose cursor is not shown. */
+  connection(): string | undefined;
+  /** What a user says about themselves in the room. */
+  dataOf(user: string): JsonObject;
 }
 
 /** Bounds of one submitted operation; what is larger is sent in several. A frame holds 1 MiB, JSON may take six bytes a unit. */
@@ -96,7 +107,7 @@ interface Inflight {
   readonly seq: number;
   op: Operation;
   /** The reply, if it came before the events that lead up to it. */
-  answer?: SubmittedAnswer;
+  answer?: DocSubmitted;
 }
 
 /** A snapshot that waits for the answer whether the operation in flight is part of it. */
@@ -105,6 +116,8 @@ interface Held {
   readonly content: string;
   readonly difference: Operation;
   readonly events: DurableEvent[];
+  readonly cursors: readonly Cursor[];
+  readonly told: CursorsEvent[];
 }
 
 /** Accepted operations that are kept to locate positions of others who are a little behind. */
@@ -135,6 +148,7 @@ export class Document {
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** Failures in a row; decides the next delay. */
   private failures = 0;
+  private readonly carets: Cursors;
 
   /** @internal */
   constructor(
@@ -146,6 +160,17 @@ export class Document {
     this.opened = new Promise((resolve, reject) => (this.settleOpened = { resolve, reject }));
     // Whoever does not wait for it shall not be told of an unhandled rejection.
     this.opened.catch(() => undefined);
+    this.carets = new Cursors({
+      position: () => (this.held === undefined ? this.position : undefined),
+      recent: () => this.recent,
+      pending: () => this.pending(),
+      length: () => this.current.length,
+      isSynchronised: () => this.lineState === "live" && this.held === undefined && this.state === "synchronised",
+      connection: () => line.connection(),
+      dataOf: (user) => line.dataOf(user),
+      tell: (cursor, rev) => this.tellCursor(cursor, rev),
+      changed: () => this.events.emit("cursors"),
+    });
   }
 
   /** The text, with this client's own edits. Empty until opened. */
@@ -176,6 +201,14 @@ export class Document {
     return this.obstacle === undefined && this.position !== undefined;
   }
 
+  /**
+   * Where the others are in `text`, by connection. Kept right while people type; a new map each time. Cursors of people who
+   * are gone, or who have said nothing for a minute, are not in it.
+   */
+  get cursors(): ReadonlyMap<string, RemoteCursor> {
+    return this.carets.all;
+  }
+
   /** Listens to an event. The returned function stops that. */
   on<Name extends keyof DocumentEvents>(name: Name, listener: (...values: DocumentEvents[Name]) => void): Off {
     return this.events.on(name, listener);
@@ -199,6 +232,7 @@ export class Document {
     mine = widen(mine, this.current);
     if (isNoop(mine)) return;
     this.current = apply(this.current, mine);
+    this.carets.edited(mine);
     this.buffer = this.buffer === undefined ? mine : compose(this.buffer, mine, "early");
     this.flush();
     this.announce();
@@ -207,6 +241,28 @@ export class Document {
   /** Replaces the units `from` to `to` by `text`: `edit` for those who do not think in operations. */
   replace(from: number, to: number, text: string): void {
     this.edit(normalise([from, text, from - to]));
+  }
+
+  /**
+   * Takes back the newest edit of this client that was not taken back yet, leaving what others wrote since. It comes back as
+   * `remote`, since all windows see it in the same way. Waits until all edits have arrived.
+   *
+   * @returns rejects with `NOT_FOUND` when nothing is left to take back
+   */
+  async undo(): Promise<void> {
+    await this.synchronised();
+    const { room, client } = this.line;
+    await new Promise<void>((resolve, reject) =>
+      this.line.request({ do: "doc.undo", room, doc: this.name, client }, read.nothing, (answer) => ("ok" in answer ? resolve() : reject(answer.error))),
+    );
+  }
+
+  /**
+   * Tells the others where this user is in `text`: at most every 50 ms, once all edits have arrived, and again after each
+   * reconnect. It moves along with the text by itself. `null`: nowhere.
+   */
+  setCursor(cursor: CursorAt | null): void {
+    this.carets.set(cursor);
   }
 
   /**
@@ -219,14 +275,14 @@ export class Document {
     const behind = (this.position?.rev ?? -1) - rev;
     if (behind < 0 || behind > this.recent.length) return undefined;
     const over = behind === 0 ? [] : this.recent.slice(-behind);
-    if (this.inflight !== undefined) over.push(this.inflight.op);
-    if (this.buffer !== undefined) over.push(this.buffer);
+    over.push(...this.pending());
     return Math.min(over.reduce((at, op) => transformPosition(at, op, side), position), this.current.length);
   }
 
   /** Stops following the document. Edits that were not yet acknowledged may be lost: wait for `synchronised` before. */
   close(): void {
     if (this.obstacle === "closed") return;
+    // The front ends the cursor with it.
     if (this.lineState !== "cut") this.line.request({ do: "doc.close", room: this.line.room, doc: this.name }, read.nothing, () => undefined);
     this.stop("closed", new StoaError("CLOSED", "the document was closed"));
   }
@@ -249,6 +305,8 @@ export class Document {
     this.lineState = "cut";
     this.held = undefined;
     if (this.inflight !== undefined) delete this.inflight.answer;
+    this.carets.clear();
+    this.carets.flush();
   }
 
   /** The room may not be joined. @internal */
@@ -274,9 +332,10 @@ export class Document {
       // Without an event the epoch may have changed all the same; if the revision did, something was not understood.
       if (this.position?.rev !== part.rev) return this.heal();
       this.position = { epoch: part.epoch, rev: part.rev };
+      this.carets.adopt(part.cursors);
       this.resend();
     } else {
-      this.adoptSnapshot({ epoch: part.epoch, rev: part.rev }, part.content ?? "");
+      this.adoptSnapshot({ epoch: part.epoch, rev: part.rev }, part.content ?? "", part.cursors);
       if (part.because === "rollback") this.events.emit("lost", part.history_end);
     }
     this.announce();
@@ -303,14 +362,52 @@ export class Document {
     this.announce();
   }
 
+  /** People came, moved, went in this text. @internal */
+  receiveCursors(event: CursorsEvent): void {
+    if (this.lineState !== "live" || this.position === undefined) return;
+    if (this.held !== undefined) return void this.held.told.push(event);
+    this.carets.receive(event);
+    this.announce();
+  }
+
+  /** The operations that lead from base to text. */
+  private pending(): Operation[] {
+    const pending = this.inflight === undefined ? [] : [this.inflight.op];
+    if (this.buffer !== undefined) pending.push(this.buffer);
+    return pending;
+  }
+
+  private tellCursor(cursor: CursorAt | null, rev: number): void {
+    if (this.lineState !== "live") return;
+    // Ephemeral: one that is refused is told again soon, and not worth a word.
+    this.line.request({ do: "doc.cursor", room: this.line.room, doc: this.name, rev, cursor }, read.nothing, () => undefined);
+  }
+
+  private synchronised(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        if (this.obstacle !== undefined) reject(new StoaError(this.obstacle === "closed" ? "CLOSED" : "NOT_OPEN", `the document is ${this.obstacle}`));
+        else if (this.state === "synchronised") resolve();
+        else return;
+        off();
+      };
+      const off = this.on("state", look);
+      look();
+    });
+  }
+
   private openFrom(position: Position | undefined): void {
     clearTimeout(this.timer);
     this.lineState = "opening";
     this.held = undefined;
     if (this.inflight !== undefined) delete this.inflight.answer;
-    const command: Command = { do: "doc.open", room: this.line.room, doc: this.name };
-    if (position !== undefined) command["position"] = formatPosition(position);
-    if (this.options.create !== undefined) command["create"] = { type: "text", content: this.options.create };
+    const command: Command = {
+      do: "doc.open",
+      room: this.line.room,
+      doc: this.name,
+      position: position && formatPosition(position),
+      create: this.options.create === undefined ? undefined : { type: "text", content: this.options.create },
+    };
     this.line.request(command, read.stream, (answer) => {
       if (this.lineState !== "opening") return;
       if ("ok" in answer) return this.adopt(answer.ok);
@@ -338,14 +435,16 @@ export class Document {
     if (this.options.create !== undefined && this.lineState !== "opening") return this.openFrom(undefined);
     this.lineState = "live";
     this.obstacle = "missing";
+    this.carets.clear();
     this.settleOpened.reject(new StoaError("NOT_FOUND", `there is no document ${this.name} in ${this.line.room}`));
     this.announce();
   }
 
-  private adoptSnapshot(position: Position, content: string): void {
+  private adoptSnapshot(position: Position, content: string, cursors: readonly Cursor[]): void {
     if (this.position === undefined) {
       this.position = position;
       this.base = this.current = content;
+      this.carets.adopt(cursors);
       this.failures = 0;
       this.settleOpened.resolve();
       this.events.emit("reset", content);
@@ -354,21 +453,22 @@ export class Document {
     const difference = fromDiff(this.base, content);
     const inflight = this.inflight;
     if (inflight === undefined || isNoop(transform(inflight.op, difference, "left"))) {
-      this.rebase(position, content, difference);
+      this.rebase({ position, content, cursors }, difference);
       return this.resend();
     }
     // The operation in flight may be part of the snapshot. Only the front knows: the same identity is answered as before
     // if it was accepted, and accepted on top of the snapshot if not. Until then the text stays as it is.
-    this.held = { position, content, difference, events: [] };
+    this.held = { position, content, difference, events: [], cursors, told: [] };
     this.submit(position, content.length, transform(inflight.op, difference, "left"));
   }
 
   /** Takes the snapshot as one accepted operation. */
-  private rebase(position: Position, content: string, difference: Operation): void {
+  private rebase({ position, content, cursors }: Pick<Held, "position" | "content" | "cursors">, difference: Operation): void {
     this.position = position;
     this.recent = [];
     this.overPending(difference, undefined);
     this.base = content;
+    this.carets.adopt(cursors);
   }
 
   private remote(op: Operation, position: Position, user: string | undefined): void {
@@ -377,14 +477,15 @@ export class Document {
     } catch {
       return this.heal();
     }
-    this.moveTo(position, op);
+    this.moveTo(position, op, user);
     this.overPending(op, user);
   }
 
-  private moveTo(position: Position, op: Operation): void {
+  private moveTo(position: Position, op: Operation, user: string | undefined): void {
     this.position = position;
     this.recent.push(op);
     if (this.recent.length > RECENT_MAX) this.recent.shift();
+    this.carets.moved(op, user);
   }
 
   /** Moves the pending operations over an accepted one, and shows it. */
@@ -407,6 +508,7 @@ export class Document {
   private show(op: Operation, user: string | undefined): void {
     if (isNoop(op)) return;
     this.current = apply(this.current, op);
+    this.carets.shown(op);
     this.events.emit("remote", op, { user });
   }
 
@@ -415,7 +517,7 @@ export class Document {
     const inflight = this.inflight as Inflight;
     const agreed = sameOperation(inflight.op, op);
     this.base = apply(this.base, inflight.op);
-    this.moveTo(position, inflight.op);
+    this.moveTo(position, inflight.op, undefined);
     this.inflight = undefined;
     // Both sides transform by the same rules over the same operations. If they still differ, the texts do.
     if (!agreed) return this.heal();
@@ -459,7 +561,7 @@ export class Document {
   private submit(base: Position, len: number, op: Operation): void {
     const seq = (this.inflight as Inflight).seq;
     const { room, client } = this.line;
-    const command = { do: "doc.submit", room, doc: this.name, rev: base.rev, epoch: base.epoch, op, len, client, seq };
+    const command: Command = { do: "doc.submit", room, doc: this.name, rev: base.rev, epoch: base.epoch, op, len, client, seq };
     this.line.request(command, read.submitted, (answer) => {
       // Its own event may have come first, or the line may have been cut and resumed.
       if (this.lineState !== "live" || this.inflight?.seq !== seq) return;
@@ -469,7 +571,7 @@ export class Document {
     });
   }
 
-  private accepted(answer: SubmittedAnswer, baseRev: number): void {
+  private accepted(answer: DocSubmitted, baseRev: number): void {
     const inflight = this.inflight as Inflight;
     const held = this.held;
     if (held !== undefined) {
@@ -478,8 +580,9 @@ export class Document {
         // It is part of the snapshot: so it is part of what the snapshot is compared with.
         this.base = apply(this.base, inflight.op);
         this.inflight = undefined;
-        this.rebase(held.position, held.content, fromDiff(this.base, held.content));
-      } else this.rebase(held.position, held.content, held.difference);
+        this.rebase(held, fromDiff(this.base, held.content));
+      } else this.rebase(held, held.difference);
+      for (const event of held.told) this.carets.receive(event);
       for (const event of held.events) this.receive(event);
       if (this.inflight !== inflight) return this.flush();
     }
@@ -558,6 +661,7 @@ export class Document {
     this.lineState = "cut";
     this.held = undefined;
     this.obstacle = obstacle;
+    this.carets.clear();
     this.settleOpened.reject(error);
     if (obstacle === "refused") this.line.report(error);
     this.announce();
@@ -565,8 +669,10 @@ export class Document {
 
   private announce(): void {
     const state = this.state;
-    if (state === this.announced) return;
-    this.announced = state;
-    this.events.emit("state", state);
+    if (state !== this.announced) {
+      this.announced = state;
+      this.events.emit("state", state);
+    }
+    this.carets.flush();
   }
 }

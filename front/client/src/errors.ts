@@ -1,28 +1,7 @@
+import type { Code } from "./frames.js";
+
 /** The codes that a front answers with; each is explained in the protocol's table of error codes. */
-export type FrontErrorCode =
-  | "INVALID_FRAME"
-  | "UNKNOWN_COMMAND"
-  | "INVALID_ARGUMENT"
-  | "INVALID_JSON"
-  | "INVALID_OPERATION"
-  | "TOO_LARGE"
-  | "AUTH_REQUIRED"
-  | "AUTH_INVALID"
-  | "AUTH_EXPIRED"
-  | "PERMISSION_DENIED"
-  | "NOT_JOINED"
-  | "NOT_FOUND"
-  | "STALE"
-  | "AHEAD"
-  | "DESYNC"
-  | "ROLLBACK"
-  | "RESET"
-  | "FORGOTTEN"
-  | "FULL"
-  | "RATE_LIMITED"
-  | "BUSY"
-  | "UNAVAILABLE"
-  | "INTERNAL";
+export type FrontErrorCode = Code;
 
 /** The codes that this client adds. */
 export type ClientErrorCode =

@@ -1,409 +1,594 @@
-/**
- * The frames of the protocol as types, and the one place where what comes off the wire is checked. Names and fields are
- * the protocol's own; times are milliseconds, lengths UTF-16 code units.
- */
-import { StoaError } from "./errors.js";
-import { parseOperation, type Operation } from "./ot/operation.js";
+// Made by `npm run frames` from the schema that `stoa-front schema` prints. Do not edit: change the front.
+// What a field means stands in docs/protocol.md. Times are milliseconds, lengths UTF-16 code units.
 
 /** Any JSON value. */
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 /** A JSON object. */
 export type JsonObject = { [key: string]: Json };
 
-/** What a client remembers of a stream in order to resume: epoch and revision, `"7.9f3a12c0:1042"`. */
-export interface Position {
+/** What each command answers in `ok`. */
+export interface Answers {
+  connect: Connected;
+  "doc.close": Nothing;
+  "doc.cursor": Nothing;
+  "doc.get": DocState;
+  "doc.open": StreamPart;
+  "doc.ops": DocPage;
+  "doc.submit": DocSubmitted;
+  "doc.undo": DocSubmitted;
+  "msg.post": MsgPosted;
+  "msg.range": MsgPage;
+  ping: Nothing;
+  "presence.list": StreamPart;
+  "presence.set": At;
+  "presence.typing": Nothing;
+  "room.emit": Nothing;
+  "room.join": Joined;
+  "room.leave": Nothing;
+}
+
+/** Where a stream is. */
+export interface At { epoch: string; rev: number }
+
+/** Why a client has to take a snapshot. */
+export type Because =
+  /** It held nothing. */
+  | "first"
+  /** What it missed is no longer kept. */
+  | "trimmed"
+  /** What it missed is more than a page. */
+  | "far"
+  /** A failover lost history that it saw. */
+  | "rollback"
+  /** The stream was replaced. */
+  | "reset";
+
+/** What a message says. */
+export type Body = JsonObject | string;
+
+/** Why a front closes. 4000 to 4499: come back and resume. 4500 to 4999: stay away until something changes. */
+export type CloseReason =
+  /** This front stops. */
+  | "SHUTDOWN"
+  /** The connection could not keep up with durable events. */
+  | "SLOW"
+  /** No sign of life. */
+  | "PING_TIMEOUT"
+  /** This connection could not be brought up to date: come back and resume. */
+  | "RESYNC"
+  /** No valid `connect` frame in time. */
+  | "AUTH_REQUIRED"
+  /** The token was refused. */
+  | "AUTH_INVALID"
+  /** The token ended. */
+  | "AUTH_EXPIRED"
+  /** A frame beyond the bound: what follows it cannot be read safely. */
+  | "TOO_LARGE";
+
+/** The stable codes: the code alone says whether to try again. */
+export type Code =
+  /** Not a JSON object, or without `do`. */
+  | "INVALID_FRAME"
+  /** This front has no such command. */
+  | "UNKNOWN_COMMAND"
+  /** A field is missing or not of its form; the message names it. */
+  | "INVALID_ARGUMENT"
+  /** A stored value is not JSON or nests too deeply. */
+  | "INVALID_JSON"
+  /** The operation is malformed, reaches beyond the text or cuts a character in two. */
+  | "INVALID_OPERATION"
+  /** A bound is exceeded; the message names it. */
+  | "TOO_LARGE"
+  /** Nothing but `connect` is answered before `connect`. */
+  | "AUTH_REQUIRED"
+  /** The token was refused. */
+  | "AUTH_INVALID"
+  /** The token ended. */
+  | "AUTH_EXPIRED"
+  /** The token does not allow this in this room. */
+  | "PERMISSION_DENIED"
+  /** Join the room first. */
+  | "NOT_JOINED"
+  /** No such document, message or revision. */
+  | "NOT_FOUND"
+  /** The base revision is no longer kept. */
+  | "STALE"
+  /** The base revision is newer than the document. */
+  | "AHEAD"
+  /** The client's text differs from the document. */
+  | "DESYNC"
+  /** The history of the position ended before it. */
+  | "ROLLBACK"
+  /** The history of the position was replaced. */
+  | "RESET"
+  /** The sequence was used long ago. */
+  | "FORGOTTEN"
+  /** The room is full. */
+  | "FULL"
+  /** Too much of this. */
+  | "RATE_LIMITED"
+  /** Too many commands of this connection are under way. */
+  | "BUSY"
+  /** Redis cannot be reached or does not accept writes now. */
+  | "UNAVAILABLE"
+  /** A fault of the front or the module. */
+  | "INTERNAL";
+
+/** A command with its fields. */
+export type CommandFrame = {
+  /** Chosen by the client, echoed in the reply. */
+  id: number;
+} & (
+  /** Always the first. */
+  | Connect & { do: "connect" }
+  /** Joins a room and brings its streams up to date. */
+  | RoomJoin & { do: "room.join" }
+  /** Leaves a room. */
+  | RoomOnly & { do: "room.leave" }
+  /** An ephemeral event of the application. */
+  | RoomEmit & { do: "room.emit" }
+  /** Posts a message. */
+  | MsgPost & { do: "msg.post" }
+  /** Reads messages. */
+  | MsgRange & { do: "msg.range" }
+  /** Opens a document, or makes it. */
+  | DocOpen & { do: "doc.open" }
+  /** Ends the events of a document. */
+  | DocClose & { do: "doc.close" }
+  /** Edits a document. */
+  | DocSubmit & { do: "doc.submit" }
+  /** Reads a document. */
+  | DocGet & { do: "doc.get" }
+  /** Reads the operations of a document. */
+  | DocOps & { do: "doc.ops" }
+  /** Takes back the newest edit of a client. */
+  | DocUndo & { do: "doc.undo" }
+  /** Says where the user is in a document. */
+  | DocCursor & { do: "doc.cursor" }
+  /** Changes the data of the own connection. */
+  | PresenceSet & { do: "presence.set" }
+  /** Who is here. */
+  | RoomOnly & { do: "presence.list" }
+  /** Says that somebody types, or stopped. */
+  | PresenceTyping & { do: "presence.typing" }
+  /** A sign of life. */
+  | { do: "ping" }
+);
+
+/** A part of an operation: keep so many UTF-16 units, insert a text, or with a negative number delete. */
+export type Component = number | string;
+
+/** `connect` */
+export interface Connect {
+  /** Rooms to join at once. */
+  resume?: { [name: string]: JoinOptions } | undefined;
+  /** The JWT, unless it came in the `Authorization` header. */
+  token?: string | undefined;
+}
+
+/** The answer of `connect`. */
+export interface Connected {
+  connection: string;
+  name?: string | undefined;
+  ping_interval_ms: number;
+  /** Per room what `room.join` answers, or `{"error":…}`. */
+  rooms: { [name: string]: RoomAnswer };
+  user: string;
+}
+
+/** How a missing document is made. */
+export interface Create {
+  /** Its first content. */
+  content?: string | undefined;
+  /** `text` */
+  type: string;
+}
+
+/** Where somebody is in a document, in UTF-16 units. */
+export interface Cursor {
+  /** The end of the selection that stays. */
+  anchor: number;
+  connection: string;
+  data?: JsonObject | undefined;
+  /** The end that moves; where the caret is. */
+  head: number;
+  user: string;
+}
+
+/** A place in a text, in UTF-16 units. */
+export interface CursorAt {
+  /** The end of the selection that stays. */
+  anchor: number;
+  /** At most 1 KiB of JSON object. */
+  data?: JsonObject | undefined;
+  /** The end that moves; where the caret is. */
+  head: number;
+}
+
+/** A place in a text, or `null` for nowhere. */
+export type CursorOrNull = CursorAt | null;
+
+/** Somebody who left. */
+export interface Departure { user: string }
+
+/** `doc.close` */
+export interface DocClose {
+  /** The name of the document. */
+  doc: string;
+  /** The room. */
+  room: string;
+}
+
+/** `doc.cursor` */
+export interface DocCursor {
+  /** Where; `null` for nowhere. */
+  cursor: CursorOrNull;
+  /** The name of the document. */
+  doc: string;
+  /** The revision of the text that the positions are in. */
+  rev: number;
+  /** The room. */
+  room: string;
+}
+
+/** `doc.get` */
+export interface DocGet {
+  /** The name of the document. */
+  doc: string;
+  /** The revision, or the newest. */
+  rev?: number | undefined;
+  /** The room. */
+  room: string;
+}
+
+/** `doc.open` */
+export interface DocOpen {
+  /** Makes the document if it is missing. */
+  create?: Create | undefined;
+  /** The name of the document. */
+  doc: string;
+  /** What the client holds already. */
+  position?: string | undefined;
+  /** The room. */
+  room: string;
+}
+
+/** `doc.ops` */
+export interface DocOps {
+  /** The name of the document. */
+  doc: string;
+  /** Epoch of `from`. */
+  epoch?: string | undefined;
+  /** Operations after this revision. */
+  from: number;
+  /** The room. */
+  room: string;
+  /** Up to this revision. */
+  to?: number | undefined;
+}
+
+/** The answer of `doc.ops`. */
+export interface DocPage { epoch: string; events: readonly Event[]; outcome: string; rev: number; through: number }
+
+/** The answer of `doc.get`. */
+export interface DocState { content: string; epoch: string; rev: number; type: string }
+
+/** `doc.submit` */
+export interface DocSubmit {
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** The name of the document. */
+  doc: string;
+  /** Epoch of the base. */
+  epoch?: string | undefined;
+  /** Length of the base text in UTF-16 units. */
+  len?: number | undefined;
+  /** The operation: `[5,"text",-3]` in UTF-16 units. */
+  op: readonly Component[];
+  /** Base revision. */
+  rev: number;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+}
+
+/** The answer of `doc.submit` and `doc.undo`. */
+export interface DocSubmitted {
+  concurrent: readonly (readonly Component[])[];
+  duplicate: boolean;
   epoch: string;
+  op: readonly Component[];
   rev: number;
 }
 
-/** The position as it travels. */
-export const formatPosition = (position: Position) => `${position.epoch}:${position.rev}`;
-
-/** A message as the front sends it. */
-export interface WireMessage {
-  /** Its number in the room's log, from 1, growing. */
-  n: number;
-  user: string;
-  type: string;
-  /** When it was accepted, milliseconds since 1970 on the server's clock. */
-  at_ms: number;
-  body: JsonObject | string;
-  /** The number of the message that this one answers. */
-  reply?: number;
-  /** With `seq`: the identity of the write, if the writer gave one. */
-  client?: string;
-  seq?: number;
-}
-
-/** Somebody who is here, with all of their connections. */
-export interface Member {
-  user: string;
-  /** How many connections they have in this room. */
-  connections: number;
-  /** Since when, milliseconds since 1970 on the server's clock. */
-  since_ms: number;
-  /** What they said about themselves; the front puts the token's `name` here. */
-  data: JsonObject;
-}
-
-/** The answer to a write. */
-export interface WrittenAnswer extends Position {
-  duplicate: boolean;
-}
-/** The answer to `msg.post`. */
-export interface PostedAnswer extends WrittenAnswer {
-  n: number;
-}
-/** The answer to `doc.submit`. */
-export interface SubmittedAnswer extends WrittenAnswer {
-  op: Operation;
-  /** What others had accepted between the base and this operation. */
-  concurrent: Operation[];
-}
-/** The answer to `msg.range`. */
-export interface RangeAnswer {
-  messages: WireMessage[];
-  more: boolean;
-}
-
-interface Durable extends Position {
+/** `doc.undo` */
+export interface DocUndo {
+  /** Whose edits: the client id that they were submitted with. */
+  client: string;
+  /** The name of the document. */
+  doc: string;
+  /** The room. */
   room: string;
-  stream: string;
-  /** The revision before this event. */
-  from: number;
 }
-/** A message was posted. */
-export interface PostedEvent extends Durable {
-  event: "msg.posted";
-  message: WireMessage;
-}
-/** A document was made. */
-export interface CreatedEvent extends Durable {
-  event: "doc.created";
-  type: string;
-}
-/** An operation was accepted. */
-export interface AppliedEvent extends Durable {
-  event: "doc.applied";
-  op: Operation;
-  at_ms: number | undefined;
-  user: string | undefined;
-  client: string | undefined;
-  seq: number | undefined;
-}
-/** People came, changed, went. */
-export interface PresenceEvent extends Durable {
-  event: "presence.changed";
-  count: number;
-  joined: Member[];
-  updated: Member[];
-  left: { user: string }[];
-}
-/** The list of those who type changed. */
-export interface TypingEvent {
-  event: "presence.typing";
-  room: string;
-  users: string[];
-}
-/** An ephemeral event of the application. */
-export interface EmittedEvent {
-  event: "room.emitted";
-  room: string;
-  name: string;
-  data: Json;
-  user: string | undefined;
-  connection: string | undefined;
-}
-/** A stream was deleted or replaced; with an empty name all streams of the room. */
-export interface ResetEvent {
-  event: "room.reset";
-  room: string;
-  stream: string;
-}
-/** A stream's snapshot, unasked. */
-export interface ResyncEvent {
-  event: "room.resync";
-  room: string;
-  stream: string;
-  part: StreamPart;
-}
-/** An event of a newer front that this client does not know: it only moves the position. */
-export interface OtherEvent extends Durable {
-  event: "other";
-}
-export type DurableEvent = PostedEvent | CreatedEvent | AppliedEvent | PresenceEvent | OtherEvent;
-export type PushEvent = DurableEvent | TypingEvent | EmittedEvent | ResetEvent | ResyncEvent;
 
-/** Why a snapshot came instead of the missed events. */
-export type Because = "first" | "trimmed" | "far" | "rollback" | "reset" | (string & {});
+/** The body of an error. */
+export interface ErrorBody { code: Code; message: string; retry: boolean; retry_after_ms?: number | undefined }
 
-/** One stream's part of `room.join`, `doc.open`, `presence.list` and `room.resync`. */
-export type StreamPart =
-  | ({ outcome: "changes"; events: DurableEvent[] } & Position)
-  | ({
-      outcome: "snapshot";
-      because: Because;
-      /** With `rollback`: the last revision that still exists. */
-      history_end: number | undefined;
-      messages: WireMessage[];
-      more: boolean;
-      members: Member[];
+/** What a front pushes. */
+export type Event =
+  /** Somebody, or a service, posted. */
+  | {
+      epoch: string;
+      event: "msg.posted";
+      from: number;
+      message: Message;
+      rev: number;
+      room: string;
+      stream: string;
+    }
+  /** A document was made. */
+  | {
+      epoch: string;
+      event: "doc.created";
+      from: number;
+      rev: number;
+      room: string;
+      stream: string;
+      type: string;
+    }
+  /** An operation was accepted. */
+  | {
+      at_ms: number;
+      client?: string | undefined;
+      epoch: string;
+      event: "doc.applied";
+      from: number;
+      op: readonly Component[];
+      rev: number;
+      room: string;
+      seq?: number | undefined;
+      stream: string;
+      user?: string | undefined;
+    }
+  /** Cursors came, moved, went: those that changed since the last such event. */
+  | {
+      cursors: readonly Cursor[];
+      epoch: string;
+      event: "doc.cursors";
+      /** Connections whose cursor is gone. */
+      gone: readonly string[];
+      /** The revision of the text that the positions are in. */
+      rev: number;
+      room: string;
+      stream: string;
+    }
+  /** People came, changed, went. */
+  | {
       count: number;
-      typing: string[];
-      /** A document's text; `undefined` for other streams. */
-      content: string | undefined;
-    } & Position)
-  | { outcome: "missing" };
-
-/** The answer to `room.join`. */
-export interface JoinAnswer {
-  streams: ReadonlyMap<string, StreamPart>;
-}
-
-/** The answer to `connect`. */
-export interface ConnectAnswer {
-  connection: string;
-  user: string;
-  name: string | undefined;
-  ping_interval_ms: number | undefined;
-  rooms: ReadonlyMap<string, JoinAnswer | StoaError>;
-}
-
-/** A frame to the front, without its id. */
-export interface Command {
-  do: string;
-  [field: string]: unknown;
-}
-
-/** A frame from the front. */
-export type ServerFrame =
-  | { kind: "reply"; id: number | null; ok: unknown }
-  | { kind: "error"; id: number | null; error: StoaError }
-  | { kind: "event"; event: PushEvent };
-
-/** Thrown inside this file: the frame is not of its form. */
-class Malformed extends Error {}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-function fields(value: unknown, what: string): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Malformed(`${what} is not an object`);
-  return value as Fields;
-}
-function string(value: unknown, what: string): string {
-  if (typeof value !== "string") throw new Malformed(`${what} is not a string`);
-  return value;
-}
-function integer(value: unknown, what: string): number {
-  if (!Number.isSafeInteger(value)) throw new Malformed(`${what} is not a whole number`);
-  return value as number;
-}
-function list<T>(value: unknown, what: string, item: (value: unknown) => T): T[] {
-  if (value === undefined || value === null) return [];
-  if (!Array.isArray(value)) throw new Malformed(`${what} is not a list`);
-  return value.map(item);
-}
-const optional = <T>(value: unknown, read: (value: unknown) => T): T | undefined =>
-  value === undefined || value === null ? undefined : read(value);
-
-function position(value: Fields): Position {
-  return { epoch: string(value["epoch"], "epoch"), rev: integer(value["rev"], "rev") };
-}
-
-function operation(value: unknown): Operation {
-  try {
-    return parseOperation(value);
-  } catch (error) {
-    throw new Malformed(error instanceof Error ? error.message : "op");
-  }
-}
-
-function message(value: unknown): WireMessage {
-  const from = fields(value, "message");
-  const body = from["body"];
-  const out: WireMessage = {
-    n: integer(from["n"], "n"),
-    user: string(from["user"] ?? "", "user"),
-    type: string(from["type"] ?? "text", "type"),
-    at_ms: integer(from["at_ms"] ?? 0, "at_ms"),
-    body: typeof body === "string" ? body : (fields(body ?? {}, "body") as JsonObject),
-  };
-  if (typeof from["reply"] === "number") out.reply = from["reply"];
-  if (typeof from["client"] === "string") out.client = from["client"];
-  if (typeof from["seq"] === "number") out.seq = from["seq"];
-  return out;
-}
-
-function member(value: unknown): Member {
-  const from = fields(value, "member");
-  return {
-    user: string(from["user"], "user"),
-    connections: integer(from["connections"] ?? 1, "connections"),
-    since_ms: integer(from["since_ms"] ?? 0, "since_ms"),
-    data: fields(from["data"] ?? {}, "data") as JsonObject,
-  };
-}
-
-const user = (value: unknown) => string(value, "user");
-const left = (value: unknown) => ({ user: user(fields(value, "left")["user"]) });
-
-function streamPart(value: unknown): StreamPart {
-  const from = fields(value, "stream");
-  const outcome = from["outcome"];
-  if (outcome === "missing") return { outcome };
-  if (outcome === "changes") {
-    const events = list(from["events"], "events", (item) => pushEvent(fields(item, "event")));
-    return { outcome, ...position(from), events: events.filter(isDurable) };
-  }
-  if (outcome !== "snapshot" && outcome !== undefined) throw new Malformed(`outcome ${String(outcome)}`);
-  return {
-    outcome: "snapshot",
-    ...position(from),
-    because: optional(from["because"], (it) => string(it, "because")) ?? "first",
-    history_end: optional(from["history_end"], (it) => integer(it, "history_end")),
-    messages: list(from["messages"], "messages", message),
-    more: from["more"] === true,
-    members: list(from["members"], "members", member),
-    count: integer(from["count"] ?? 0, "count"),
-    typing: list(from["typing"], "typing", user),
-    content: optional(from["content"], (it) => string(it, "content")),
-  };
-}
-
-/** Whether an event has a revision, that is, takes part in the order of a stream. */
-export function isDurable(event: PushEvent | undefined): event is DurableEvent {
-  return event !== undefined && "rev" in event;
-}
-
-/** `undefined` for an ephemeral event that this client does not know: newer fronts may send some. */
-function pushEvent(from: Fields): PushEvent | undefined {
-  const room = () => string(from["room"], "room");
-  const stream = () => string(from["stream"], "stream");
-  const durable = () => ({ room: room(), stream: stream(), from: integer(from["from"], "from"), ...position(from) });
-  switch (from["event"]) {
-    case "msg.posted":
-      return { event: "msg.posted", ...durable(), message: message(from["message"]) };
-    case "doc.created":
-      return { event: "doc.created", ...durable(), type: string(from["type"] ?? "text", "type") };
-    case "doc.applied":
-      return {
-        event: "doc.applied",
-        ...durable(),
-        op: operation(from["op"]),
-        at_ms: optional(from["at_ms"], (it) => integer(it, "at_ms")),
-        user: optional(from["user"], user),
-        client: optional(from["client"], (it) => string(it, "client")),
-        seq: optional(from["seq"], (it) => integer(it, "seq")),
-      };
-    case "presence.changed":
-      return {
-        event: "presence.changed",
-        ...durable(),
-        count: integer(from["count"] ?? 0, "count"),
-        joined: list(from["joined"], "joined", member),
-        updated: list(from["updated"], "updated", member),
-        left: list(from["left"], "left", left),
-      };
-    case "presence.typing":
-      return { event: "presence.typing", room: room(), users: list(from["users"], "users", user) };
-    case "room.emitted":
-      return {
-        event: "room.emitted",
-        room: room(),
-        name: string(from["name"], "name"),
-        data: (from["data"] ?? null) as Json,
-        user: optional(from["user"], user),
-        connection: optional(from["connection"], (it) => string(it, "connection")),
-      };
-    case "room.reset":
-      return { event: "room.reset", room: room(), stream: stream() };
-    case "room.resync":
-      return { event: "room.resync", room: room(), stream: stream(), part: streamPart(from) };
-    default:
-      return "rev" in from && "stream" in from ? { event: "other", ...durable() } : undefined;
-  }
-}
-
-function error(value: unknown): StoaError {
-  const from = fields(value, "error");
-  return new StoaError(string(from["code"], "code"), string(from["message"] ?? "", "message"), {
-    retry: from["retry"] === true,
-    retryAfterMs: optional(from["retry_after_ms"], (it) => integer(it, "retry_after_ms")),
-  });
-}
-
-/**
- * Reads the frames of one WebSocket message. What is malformed is given to `skipped` and left out: a frame that cannot be
- * read must not take those beside it along.
- */
-export function parseFrames(text: string, skipped: (why: string) => void): ServerFrame[] {
-  const frames: ServerFrame[] = [];
-  for (const line of text.split("\n")) {
-    if (line === "") continue;
-    try {
-      const from = fields(JSON.parse(line), "frame");
-      if ("event" in from) {
-        const event = pushEvent(from);
-        if (event !== undefined) frames.push({ kind: "event", event });
-        continue;
-      }
-      const id = optional(from["id"], (it) => integer(it, "id")) ?? null;
-      if ("error" in from) frames.push({ kind: "error", id, error: error(from["error"]) });
-      else if ("ok" in from) frames.push({ kind: "reply", id, ok: from["ok"] });
-      else throw new Malformed("neither event nor reply");
-    } catch (fault) {
-      skipped(fault instanceof Error ? fault.message : String(fault));
+      epoch: string;
+      event: "presence.changed";
+      from: number;
+      joined: readonly Member[];
+      left: readonly Departure[];
+      rev: number;
+      room: string;
+      stream: string;
+      updated: readonly Member[];
     }
-  }
-  return frames;
-}
-
-/** Makes a reader of answers: a malformed answer becomes an `INTERNAL` error of the front. */
-function reader<T>(read: (from: Fields) => T): (ok: unknown) => T {
-  return (ok) => {
-    try {
-      return read(fields(ok, "ok"));
-    } catch (fault) {
-      throw new StoaError("INTERNAL", `the front's answer is malformed: ${fault instanceof Error ? fault.message : ""}`);
+  /** Everybody who types now. */
+  | { event: "presence.typing"; room: string; users: readonly string[] }
+  /** An ephemeral event of the application. */
+  | {
+      connection?: string | undefined;
+      data: Json;
+      event: "room.emitted";
+      name: string;
+      room: string;
+      user?: string | undefined;
     }
-  };
-}
-
-const written = (from: Fields): WrittenAnswer => ({ ...position(from), duplicate: from["duplicate"] === true });
-
-const joined = (value: unknown): JoinAnswer => {
-  const streams = fields(fields(value, "room")["streams"], "streams");
-  return { streams: new Map(Object.entries(streams).map(([name, part]) => [name, streamPart(part)])) };
-};
-
-/** Readers of the answers, by command. */
-export const read = {
-  nothing: (_ok: unknown): void => undefined,
-  connect: reader((from): ConnectAnswer => {
-    const rooms = Object.entries(fields(from["rooms"] ?? {}, "rooms")).map(
-      ([name, room]): [string, JoinAnswer | StoaError] => {
-        const refusal = fields(room, "room")["error"];
-        return [name, refusal === undefined ? joined(room) : error(refusal)];
-      },
+  /** The stream was deleted or replaced, or with an empty name all streams of the room: open it again. */
+  | { event: "room.reset"; room: string; stream: string }
+  /** Exactly-what-you-missed is impossible: take the snapshot. */
+  | { event: "room.resync"; room: string; stream: string } & (
+      /** Exactly what was missed, oldest first. */
+      | {
+          /** Document: where people are, in the text of `rev`. */
+          cursors?: readonly Cursor[] | undefined;
+          epoch: string;
+          events: readonly Event[];
+          outcome: "changes";
+          rev: number;
+          /** Presence: who types. */
+          typing?: readonly string[] | undefined;
+        }
+      /** Forget what you hold and take this. */
+      | Snapshot & { outcome: "snapshot" }
+      /** There is no such document. */
+      | { outcome: "missing" }
     );
-    return {
-      connection: string(from["connection"], "connection"),
-      user: string(from["user"], "user"),
-      name: optional(from["name"], (it) => string(it, "name")),
-      ping_interval_ms: optional(from["ping_interval_ms"], (it) => integer(it, "ping_interval_ms")),
-      rooms: new Map(rooms),
-    };
-  }),
-  join: reader(joined),
-  stream: reader(streamPart),
-  posted: reader((from): PostedAnswer => ({ ...written(from), n: integer(from["n"], "n") })),
-  submitted: reader((from): SubmittedAnswer => ({
-    ...written(from),
-    op: operation(from["op"]),
-    concurrent: list(from["concurrent"], "concurrent", operation),
-  })),
-  range: reader((from): RangeAnswer => ({
-    messages: list(from["messages"], "messages", message),
-    more: from["more"] === true,
-  })),
-};
+
+/** How a room is joined. */
+export interface JoinOptions {
+  /** What the client holds of each stream; `null` for nothing yet. */
+  positions?: { [name: string]: string | null } | undefined;
+  /** With it the connection is listed as here. */
+  presence?: Presence | undefined;
+}
+
+/** The answer of `room.join`. */
+export interface Joined { room: string; streams: { [name: string]: StreamPart } }
+
+/** Somebody who is here. */
+export interface Member { connections: number; data: JsonObject; since_ms: number; user: string }
+
+/** A message of the log. */
+export interface Message {
+  at_ms: number;
+  /** As it was written. */
+  body: Body;
+  client?: string | undefined;
+  /** Its number in the room. */
+  n: number;
+  reply?: number | undefined;
+  seq?: number | undefined;
+  type: string;
+  user: string;
+}
+
+/** The answer of `msg.range`. */
+export interface MsgPage { epoch: string; messages: readonly Message[]; more: boolean; rev: number }
+
+/** `msg.post` */
+export interface MsgPost {
+  /** Object or string. */
+  body: Body;
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** Number of the message that this one answers. */
+  reply?: number | undefined;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+  /** The kind of message; `text` if it is left out. */
+  type?: string | undefined;
+}
+
+/** The answer of `msg.post`. */
+export interface MsgPosted { duplicate: boolean; epoch: string; n: number; rev: number }
+
+/** `msg.range` */
+export interface MsgRange {
+  /** Messages after this number. */
+  after?: number | undefined;
+  /** Messages before this number. */
+  before?: number | undefined;
+  /** 1 to 100, 50 if it is left out. */
+  count?: number | undefined;
+  /** The room. */
+  room: string;
+}
+
+/** An answer that says no more than that it was done. */
+export type Nothing = Record<string, never>;
+
+/** What others see of a connection. */
+export interface Presence {
+  /** At most 1 KiB of JSON object. */
+  data?: JsonObject | undefined;
+}
+
+/** `presence.set` */
+export interface PresenceSet {
+  /** RFC 7396 merge patch. */
+  data: JsonObject;
+  /** The room. */
+  room: string;
+}
+
+/** `presence.typing` */
+export interface PresenceTyping {
+  /** The room. */
+  room: string;
+  /** Whether the user types. */
+  typing: boolean;
+}
+
+/** One user or one connection in a room. */
+export type Recipient =
+  /** All connections of one user in the room. */
+  | { user: string }
+  /** One connection. */
+  | { connection: string };
+
+/** A reply: `ok` or `error`. */
+export interface Reply {
+  /** Why it was not carried out. */
+  error?: ErrorBody | undefined;
+  /** The command's number; null if it could not be read. */
+  id: ReplyId;
+  /** What the command answers: see `Answers`. */
+  ok?: Json | undefined;
+}
+
+/** The number of the command that is answered. */
+export type ReplyId = number | null;
+
+/** The answer for one room of `connect`. */
+export type RoomAnswer =
+  /** Joined. */
+  | Joined
+  /** Not joined. */
+  | { error: ErrorBody };
+
+/** `room.emit` */
+export interface RoomEmit {
+  /** Any JSON. */
+  data: Json;
+  /** The name of the application's event. */
+  name: string;
+  /** The room. */
+  room: string;
+  /** Whom it is for, if not for everybody. */
+  to?: Recipient | undefined;
+}
+
+/** `room.join` */
+export interface RoomJoin {
+  /** What the client holds of each stream; `null` for nothing yet. */
+  positions?: { [name: string]: string | null } | undefined;
+  /** With it the connection is listed as here. */
+  presence?: Presence | undefined;
+  /** The room. */
+  room: string;
+}
+
+/** A command that has no field but the room. */
+export interface RoomOnly {
+  /** The room. */
+  room: string;
+}
+
+/** A stream as a whole: which fields there are depends on the stream. */
+export interface Snapshot {
+  because: Because;
+  /** Document: the text. */
+  content?: string | undefined;
+  /** Presence: how many users. */
+  count?: number | undefined;
+  /** Document: where people are, in the text of `rev`. */
+  cursors?: readonly Cursor[] | undefined;
+  epoch: string;
+  /** With `rollback`: the last revision that survived. */
+  history_end?: number | undefined;
+  /** Presence: who is here. */
+  members?: readonly Member[] | undefined;
+  /** Log: the newest, oldest first. */
+  messages?: readonly Message[] | undefined;
+  /** Log: whether there are older ones. */
+  more?: boolean | undefined;
+  rev: number;
+  /** Document: `text`. */
+  type?: string | undefined;
+  /** Presence: who types. */
+  typing?: readonly string[] | undefined;
+}
+
+/** How a stream is brought up to date. */
+export type StreamPart =
+  /** Exactly what was missed, oldest first. */
+  | {
+      /** Document: where people are, in the text of `rev`. */
+      cursors?: readonly Cursor[] | undefined;
+      epoch: string;
+      events: readonly Event[];
+      outcome: "changes";
+      rev: number;
+      /** Presence: who types. */
+      typing?: readonly string[] | undefined;
+    }
+  /** Forget what you hold and take this. */
+  | Snapshot & { outcome: "snapshot" }
+  /** There is no such document. */
+  | { outcome: "missing" };

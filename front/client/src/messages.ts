@@ -1,6 +1,7 @@
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import { formatPosition, read, type Command, type DurableEvent, type JsonObject, type Position, type StreamPart, type WireMessage } from "./frames.js";
+import type { JsonObject, Message as WireMessage } from "./frames.js";
+import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart } from "./wire.js";
 import { retryDelayMs } from "./retry.js";
 import { orderOf } from "./stream.js";
 import type { Stoa } from "./stoa.js";
@@ -136,8 +137,7 @@ export class Messages {
   private async load(count: number): Promise<boolean> {
     const { generation } = this;
     const before = this.accepted[0]?.n;
-    const command: Command = { do: "msg.range", room: this.room, count };
-    if (before !== undefined) command["before"] = before;
+    const command: Command = { do: "msg.range", room: this.room, count, before };
     const page = await this.stoa.ask(command, read.range);
     if (generation !== this.generation) return this.older;
     const oldest = this.accepted[0]?.n ?? Infinity;
@@ -241,8 +241,7 @@ export class Messages {
     if (!this.live || this.sending || draft === undefined) return;
     this.sending = true;
     const { body, type, reply, client } = draft.shown;
-    const command: Command = { do: "msg.post", room: this.room, body, type, client, seq: draft.seq };
-    if (reply !== undefined) command["reply"] = reply;
+    const command: Command = { do: "msg.post", room: this.room, body, type, reply, client, seq: draft.seq };
     this.stoa.request(command, read.posted, (answer) => {
       if (!this.live) return;
       this.sending = false;

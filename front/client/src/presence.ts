@@ -1,5 +1,6 @@
 import { Emitter, type Off } from "./emitter.js";
-import { formatPosition, read, type DurableEvent, type Json, type JsonObject, type Member, type Position, type StreamPart } from "./frames.js";
+import type { Json, JsonObject, Member } from "./frames.js";
+import { formatPosition, read, type DurableEvent, type Position, type StreamPart } from "./wire.js";
 import { orderOf } from "./stream.js";
 import type { Stoa } from "./stoa.js";
 
@@ -175,6 +176,11 @@ export class Presence {
     for (const { user } of event.left) this.events.emit("left", user);
     for (const member of event.joined) this.events.emit("joined", member);
     return true;
+  }
+
+  /** What a user says about themselves. @internal */
+  dataOf(user: string): JsonObject {
+    return this.byUser.get(user)?.data ?? {};
   }
 
   /** @internal */

@@ -1,7 +1,8 @@
 import { Document, type DocumentOptions } from "./document.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import { read, type Command, type DurableEvent, type Json, type JoinAnswer, type JsonObject, type PushEvent, type StreamPart } from "./frames.js";
+import type { JoinOptions, Json, JsonObject, Recipient } from "./frames.js";
+import { read, type DurableEvent, type JoinAnswer, type PushEvent, type StreamPart } from "./wire.js";
 import { Messages } from "./messages.js";
 import { Presence } from "./presence.js";
 import { retryDelayMs } from "./retry.js";
@@ -24,9 +25,6 @@ export interface Sender {
   user: string | undefined;
   connection: string | undefined;
 }
-
-/** To whom an ephemeral event goes, instead of everybody in the room. */
-export type Recipient = { user: string } | { connection: string };
 
 /** A room; get one from `stoa.room(name)`. */
 export class Room {
@@ -91,6 +89,8 @@ export class Room {
         request: (command, read, done) => stoa.request(command, read, done),
         rejoin: () => this.join(),
         report: (error) => stoa.report(error),
+        connection: () => stoa.connectionId,
+        dataOf: (user) => this.presence.dataOf(user),
       },
       name,
       options,
@@ -106,9 +106,7 @@ export class Room {
    * repeated; without a connection it is refused with `OFFLINE`.
    */
   emit(name: string, data: Json = null, to?: Recipient): Promise<void> {
-    const command: Command = { do: "room.emit", room: this.name, name, data };
-    if (to !== undefined) command["to"] = to;
-    return this.stoa.ask(command, read.nothing);
+    return this.stoa.ask({ do: "room.emit", room: this.name, name, data, to }, read.nothing);
   }
 
   /** Listens to ephemeral events of this name. */
@@ -138,7 +136,7 @@ export class Room {
   }
 
   /** The fields of `room.join`. @internal */
-  joinFields(): Command {
+  joinFields(): JoinOptions {
     const positions: { [stream: string]: string } = {};
     const put = (stream: string, position: string | undefined) => {
       if (position !== undefined) positions[stream] = position;
@@ -147,9 +145,8 @@ export class Room {
     put("presence", this.presence.resumePosition());
     for (const document of this.documents.values())
       if (document.state !== "closed") put(`doc:${document.name}`, document.resumePosition());
-    const fields: { positions: unknown; presence?: { data: JsonObject } } = { positions };
-    if (this.presence.data !== false) fields.presence = { data: this.presence.data };
-    return fields as unknown as Command;
+    const { data } = this.presence;
+    return { positions, presence: data === false ? undefined : { data } };
   }
 
   /** Joins, also once more to close a gap: the answer brings every stream up to date. @internal */
@@ -188,6 +185,8 @@ export class Room {
     switch (event.event) {
       case "presence.typing":
         return this.presence.setTypists(event.users);
+      case "doc.cursors":
+        return this.documents.get(event.stream.slice(4))?.receiveCursors(event);
       case "room.emitted":
         return this.emitted.emit(event.name, event.data, { user: event.user, connection: event.connection });
       case "room.reset":

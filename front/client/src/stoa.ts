@@ -1,7 +1,8 @@
 import { Connection, type ConnectionOptions, type ConnectionState, type StateChange } from "./connection.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./frames.js";
+import type { JoinOptions } from "./frames.js";
+import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./wire.js";
 import { Room, type RoomOptions } from "./room.js";
 
 /** What came of a command. */
@@ -55,7 +56,7 @@ export class Stoa {
     this.connection = new Connection(options, {
       resume: () => {
         // Without a prototype: "__proto__" is a name of a room like any other.
-        const rooms = Object.create(null) as { [room: string]: unknown };
+        const rooms = Object.create(null) as { [room: string]: JoinOptions };
         for (const room of this.rooms.values()) if (room.wantsToJoin()) rooms[room.name] = room.joinFields();
         return rooms;
       },

@@ -1,4 +1,4 @@
-import type { Position } from "./frames.js";
+import type { Position } from "./wire.js";
 
 /**
  * Where an event stands relative to what is held of its stream: `next` is the one to take, `old` is held already, `gap`
@@ -16,4 +16,4 @@ export function orderOf(held: Position, event: Position & { from: number }): "ne
 }
 
 /** `"7.9f3a12c0"` is the seventh. */
-const epochNumber = (epoch: string) => Number.parseInt(epoch, 10);
+export const epochNumber = (epoch: string) => Number.parseInt(epoch, 10);

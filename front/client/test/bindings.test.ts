@@ -4,7 +4,7 @@ import { EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { fromChangeSet, stoaDocument, toChanges } from "../src/codemirror.js";
-import { apply, connect, fromDiff, type Document } from "../src/index.js";
+import { apply, connect, fromDiff, type Document, type JsonObject } from "../src/index.js";
 import { bindTextarea } from "../src/textarea.js";
 import { FakeFront } from "./fake-front.js";
 import { Random, seedOf } from "./random.js";
@@ -44,6 +44,41 @@ describe("CodeMirror", () => {
     expect(shown(ada)).toBe("1\ntwo\nthree");
     await pass(10);
     expect([shown(bo), text(), bo.state.selection.main.head]).toEqual(["1\ntwo\nthree", "1\ntwo\nthree", 2]);
+  });
+
+  test("carets: others see where one is, with a name and a plain colour, and they move with the text", async () => {
+    const open = (user: string, presence: JsonObject) =>
+      connect({ url: "ws://front/ws", token: user, WebSocket: front.Socket }).room("lobby", { presence }).doc("main", { create: "one\ntwo" });
+    const view = (document: Document) => {
+      const made = new EditorView({ extensions: [history(), stoaDocument(document, { cursors: true })] });
+      // Selections in a document that is not shown: this DOM calls back in the midst of an update otherwise.
+      return Object.defineProperty(made, "hasFocus", { value: true });
+    };
+    const [ada, bo] = [view(open("ada", { color: "#abc" })), view(open("bo", { color: "red;background:url(//evil)" }))];
+    await pass(10);
+    const carets = (of: EditorView) =>
+      [...of.dom.querySelectorAll<HTMLElement>(".stoa-caret")].map((caret) => {
+        const at = of.posAtDOM(caret);
+        return `${caret.dataset["name"]} ${at} ${caret.style.getPropertyValue("--stoa-color").replace(/^hsl.*/, "own")}`;
+      });
+    ada.dispatch({ selection: { anchor: 0, head: 3 } });
+    await pass(100);
+    expect(carets(bo)).toEqual(["ada 3 #abc"]);
+    expect(bo.dom.querySelector(".stoa-selection")?.textContent).toBe("one");
+    bo.dispatch({ changes: { from: 0, insert: "> " }, selection: { anchor: 2 } });
+    expect(carets(bo)).toEqual(["ada 5 #abc"]);
+    await pass(100);
+    expect([carets(ada), carets(bo)]).toEqual([["bo 2 own"], ["ada 5 #abc"]]);
+    bo.dispatch({ changes: { from: 2, insert: "!" }, selection: { anchor: 3 } });
+    front.swallow("doc.cursor", "request", 100);
+    await pass(100);
+    expect([carets(ada), shown(ada)]).toEqual([["bo 3 own"], "> !one\ntwo"]);
+    bo.destroy();
+    await pass(100);
+    front.cut("bo");
+    await pass(100);
+    expect(carets(ada)).toEqual([]);
+    ada.destroy();
   });
 
   test("undo takes back one's own edits alone", async () => {

@@ -17,7 +17,7 @@
  *
  * The token is the user's name; `expired` and `invalid` are refused as their names say.
  */
-import { apply, compose, StoaError, transform, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
+import { apply, compose, invert, StoaError, transform, transformSelection, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
 
 type Fields = Record<string, unknown>;
 type Refusal = { code: string; message: string; retry: boolean; retry_after_ms?: number };
@@ -31,6 +31,10 @@ interface Doc {
   written: Map<string, Fields>;
   /** Texts by revision, for `rollback` and to check `len`. */
   texts: Map<number, string>;
+  /** Where people are, in the text of now, by connection. */
+  cursors: Map<string, Fields & { anchor: number; head: number }>;
+  /** Revisions that were taken back. */
+  undone: Set<number>;
 }
 interface RoomState {
   epoch: string;
@@ -347,7 +351,17 @@ export class FakeFront {
         }
         return this.open(line, room, name, frame["position"] as string | undefined);
       }
+      case "doc.cursor": {
+        const { doc: name, rev, cursor } = frame as unknown as { doc: string; rev: number; cursor: { anchor: number; head: number } | null };
+        const doc = state.docs.get(name);
+        if (doc === undefined) throw no("NOT_FOUND");
+        this.cursor(room, name, line, cursor && { ...cursor, ...this.movedSince(doc, rev, cursor) });
+        return {};
+      }
+      case "doc.undo":
+        return this.undo(line, room, frame["doc"] as string, frame["client"] as string);
       case "doc.close":
+        this.cursor(room, frame["doc"] as string, line, null);
         line.opened.delete(`${room} ${String(frame["doc"])}`);
         return {};
       case "doc.submit":
@@ -355,6 +369,39 @@ export class FakeFront {
       default:
         throw no("UNKNOWN_COMMAND");
     }
+  }
+
+  private movedSince(doc: Doc, rev: number, { anchor, head }: { anchor: number; head: number }): { anchor: number; head: number } {
+    for (let at = rev + 1; at <= doc.rev; at++) [anchor, head] = transformSelection(anchor, head, (doc.events.get(at) as { op: Operation }).op);
+    return { anchor, head };
+  }
+
+  private cursor(room: string, name: string, line: Line, cursor: { anchor: number; head: number } | null): void {
+    const doc = this.room(room).docs.get(name);
+    if (doc === undefined) return;
+    if (cursor !== null) doc.cursors.set(line.id, { connection: line.id, user: line.user, ...cursor });
+    else if (!doc.cursors.delete(line.id)) return;
+    const cursors = cursor === null ? [] : [doc.cursors.get(line.id)];
+    this.tell(room, name, { event: "doc.cursors", epoch: doc.epoch, rev: doc.rev, cursors, gone: cursor === null ? [line.id] : [] });
+  }
+
+  private undo(line: Line, room: string, name: string, client: string): Fields {
+    const doc = this.doc(room, name);
+    for (let rev = doc.rev; rev > 0; rev--) {
+      const event = doc.events.get(rev);
+      if (event?.["client"] !== client || event["user"] !== line.user || doc.undone.has(rev)) continue;
+      doc.undone.add(rev);
+      let op = invert(event.op, doc.texts.get(rev - 1) as string);
+      for (let at = rev + 1; at <= doc.rev; at++) op = transform(op, (doc.events.get(at) as { op: Operation }).op, "left");
+      this.append(room, name, doc, op, { user: line.user });
+      return { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] };
+    }
+    throw no("NOT_FOUND");
+  }
+
+  private tell(room: string, name: string, frame: Fields): void {
+    for (const line of this.connections)
+      if (line.opened.has(`${room} ${name}`) && line.rooms.has(room)) line.event({ ...frame, room, stream: `doc:${name}` });
   }
 
   private join(line: Line, name: string, fields: Fields): Fields {
@@ -380,8 +427,9 @@ export class FakeFront {
   }
 
   private leave(line: Line, name: string): void {
-    line.rooms.delete(name);
     const state = this.room(name);
+    for (const doc of state.docs.keys()) this.cursor(name, doc, line, null);
+    line.rooms.delete(name);
     if (!state.here.delete(line)) return;
     if (![...state.here.keys()].some((other) => other.user === line.user)) this.presenceChanged(name, { left: [{ user: line.user }] });
   }
@@ -408,11 +456,11 @@ export class FakeFront {
     if (missed > this.opsKept) return this.snapshot(doc, "trimmed");
     if (missed > this.pageMax) return this.snapshot(doc, "far");
     const events = Array.from({ length: missed }, (_, i) => doc.events.get(Number(rev) + 1 + i));
-    return { outcome: "changes", epoch: doc.epoch, rev: doc.rev, events };
+    return { outcome: "changes", epoch: doc.epoch, rev: doc.rev, events, cursors: [...doc.cursors.values()] };
   }
 
   private snapshot(doc: Doc, because: string): Fields {
-    return { outcome: "snapshot", because, epoch: doc.epoch, rev: doc.rev, type: "text", content: doc.text };
+    return { outcome: "snapshot", because, epoch: doc.epoch, rev: doc.rev, type: "text", content: doc.text, cursors: [...doc.cursors.values()] };
   }
 
   private submit(line: Line, frame: Fields): Fields {
@@ -441,10 +489,11 @@ export class FakeFront {
 
   private append(room: string, name: string, doc: Doc, op: Operation, by: Fields): void {
     doc.text = apply(doc.text, op);
+    for (const cursor of doc.cursors.values()) [cursor.anchor, cursor.head] = transformSelection(cursor.anchor, cursor.head, op);
     const event = { event: "doc.applied", room, stream: `doc:${name}`, epoch: doc.epoch, from: doc.rev, rev: ++doc.rev, op, at_ms: Date.now(), ...by };
     doc.events.set(doc.rev, event);
     doc.texts.set(doc.rev, doc.text);
-    for (const line of this.connections) if (line.opened.has(`${room} ${name}`) && line.rooms.has(room)) line.event(event);
+    this.tell(room, name, event);
   }
 
   private appendMessage(room: string, fields: Fields): { n: number } {
@@ -488,7 +537,7 @@ export class FakeFront {
   }
 
   private newDoc(text: string): Doc {
-    return { epoch: this.epoch(), rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]) };
+    return { epoch: this.epoch(), rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Set() };
   }
 
   private epoch(): string {

@@ -140,6 +140,38 @@ describe.skipIf(front === undefined)("a real front", () => {
     for (const stoa of people) stoa.close();
   });
 
+  test("cursors follow the text and their people; undo takes back own edits", async () => {
+    const name = freshRoom();
+    const [ada, bo] = [await person("Ada"), await person("Bo")];
+    const mine = ada.room(name, { presence: { color: "red" } }).doc("main", { create: "one two" });
+    const theirs = bo.room(name).doc("main", { create: "one two" });
+    await Promise.all([mine.opened, theirs.opened]);
+    mine.setCursor({ anchor: 4, head: 7, data: { mood: "busy" } });
+    const seen = () => [...theirs.cursors.values()].map(({ user, anchor, head }) => [user, anchor, head]);
+    const isSeen = (...at: number[]) => JSON.stringify(seen()) === JSON.stringify([[ada.user, ...at]]);
+    await until("Bo sees Ada's cursor", () => isSeen(4, 7));
+    expect([...theirs.cursors.values()][0]?.data).toEqual({ name: "Ada", color: "red", mood: "busy" });
+    theirs.edit(["> "]);
+    expect(isSeen(6, 9)).toBe(true);
+    mine.edit([3, "!"]);
+    await until("it has moved with the text", () => isSeen(7, 10) && theirs.text === "> one! two");
+    const late = await person("Cy");
+    const latest = late.room(name).doc("main");
+    await latest.opened;
+    expect([...latest.cursors.values()].map(({ anchor, head }) => [anchor, head])).toEqual([[7, 10]]);
+
+    await mine.undo();
+    await until("the edit is taken back", () => theirs.text === "> one two" && mine.text === theirs.text && isSeen(6, 9));
+    await expect(mine.undo()).rejects.toMatchObject({ code: "NOT_FOUND" });
+
+    cut("Ada");
+    await until("Ada's cursor is back on another line", () => isSeen(6, 9) && theirs.cursors.has(String(ada.connectionId)));
+    ada.close();
+    await until("Ada's cursor is gone", () => theirs.cursors.size === 0);
+    late.close();
+    bo.close();
+  });
+
   test("a large text goes and comes", async () => {
     const name = freshRoom();
     const [ada, bo] = [await person("Ada"), await person("Bo")];

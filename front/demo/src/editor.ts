@@ -2,8 +2,7 @@ import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
 import type { Room, Stoa } from "stoa";
 import { stoaDocument } from "stoa/codemirror";
-import { sharedCursors } from "./cursors.js";
-import { byId } from "./dom.js";
+import { byId, hueOf } from "./dom.js";
 import type { Names } from "./people.js";
 
 const WELCOME = `Welcome.
@@ -26,8 +25,8 @@ export function startEditor(stoa: Stoa, room: Room, names: Names): void {
       EditorView.lineWrapping,
       EditorView.contentAttributes.of({ "aria-label": "Shared document", spellcheck: "true", autocapitalize: "sentences" }),
       placeholder("Write something…"),
-      stoaDocument(shared),
-      sharedCursors(stoa, room, shared, names),
+      // The same colour as the disc beside the name.
+      stoaDocument(shared, { cursors: { name: ({ user }) => names.of(user), color: ({ user }) => `oklch(var(--lightness) 0.12 ${hueOf(user)})` } }),
     ],
   });
 

@@ -53,11 +53,7 @@ async function visitor(name, room, options = {}) {
 }
 const text = (page) =>
   page.evaluate(() =>
-    [...document.querySelectorAll("#document .cm-line")].map((line) => {
-      const copy = line.cloneNode(true);
-      for (const caret of copy.querySelectorAll(".caret")) caret.remove();
-      return copy.textContent;
-    }).join("\n"),
+    [...document.querySelectorAll("#document .cm-line")].map((line) => line.textContent).join("\n"),
   );
 const contains = (page, selector, wanted) =>
   page.waitForFunction(([s, w]) => document.querySelector(s)?.textContent.includes(w), [selector, wanted], { timeout: 15_000 });
@@ -93,8 +89,12 @@ it("two people see each other, write one text and talk", async () => {
   assert.ok(both.startsWith("Bo was here. Welcome.") && both.endsWith("1. Budget"), both);
   // Bo's caret stands on Ada's screen where Bo left it, whatever was written meanwhile.
   await ada.waitForFunction(() => {
-    const caret = document.querySelector(".caret");
-    return caret?.textContent === "Bo" && caret.parentElement.textContent.split("Bo was here. ")[1]?.startsWith("Bo");
+    const caret = document.querySelector(".stoa-caret");
+    if (caret?.dataset.name !== "Bo") return false;
+    const before = document.createRange();
+    before.setStart(caret.closest(".cm-line"), 0);
+    before.setEndBefore(caret);
+    return before.toString() === "Bo was here. ";
   });
 
   await bo.type("#chat-input", "Good");

@@ -99,6 +99,10 @@ commands! {
     "doc.get" => DocGet(DocGet),
     /// Reads the operations of a document.
     "doc.ops" => DocOps(DocOps),
+    /// Takes back the newest edit of a client.
+    "doc.undo" => DocUndo(DocUndo),
+    /// Says where the user is in a document.
+    "doc.cursor" => DocCursor(DocCursor),
     /// Changes the data of the own connection.
     "presence.set" => PresenceSet(PresenceSet),
     /// Who is here.
@@ -186,7 +190,7 @@ pub struct MsgPost {
     /// The room.
     pub room: String,
     /// Object or string.
-    #[schemars(with = "serde_json::Value")]
+    #[schemars(with = "super::Body")]
     pub body: Raw,
     /// The kind of message; `text` if it is left out.
     #[serde(rename = "type")]
@@ -256,7 +260,7 @@ pub struct DocSubmit {
     /// Epoch of the base.
     pub epoch: Option<String>,
     /// The operation: `[5,"text",-3]` in UTF-16 units.
-    #[schemars(with = "Vec<serde_json::Value>")]
+    #[schemars(with = "Vec<super::Component>")]
     pub op: Raw,
     /// Length of the base text in UTF-16 units.
     pub len: Option<u64>,
@@ -290,6 +294,52 @@ pub struct DocOps {
     pub to: Option<u64>,
     /// Epoch of `from`.
     pub epoch: Option<String>,
+}
+
+/// `doc.undo`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct DocUndo {
+    /// The room.
+    pub room: String,
+    /// The name of the document.
+    pub doc: String,
+    /// Whose edits: the client id that they were submitted with.
+    pub client: String,
+}
+
+/// `doc.cursor`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct DocCursor {
+    /// The room.
+    pub room: String,
+    /// The name of the document.
+    pub doc: String,
+    /// The revision of the text that the positions are in.
+    pub rev: u64,
+    /// Where; `null` for nowhere.
+    #[schemars(with = "CursorOrNull")]
+    pub cursor: Raw,
+}
+
+/// A place in a text, or `null` for nowhere.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, missing_docs)]
+pub enum CursorOrNull {
+    At(CursorAt),
+    Nowhere,
+}
+
+/// A place in a text, in UTF-16 units.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct CursorAt {
+    /// The end of the selection that stays.
+    anchor: u64,
+    /// The end that moves; where the caret is.
+    head: u64,
+    /// At most 1 KiB of JSON object.
+    data: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// `presence.set`

@@ -4,6 +4,34 @@
 
 use schemars::JsonSchema;
 
+/// What a message says.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum Body {
+    Object(serde_json::Map<String, serde_json::Value>),
+    Text(String),
+}
+
+/// A part of an operation: keep so many UTF-16 units, insert a text, or with a negative number delete.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum Component {
+    Count(i64),
+    Text(String),
+}
+
+/// Where somebody is in a document, in UTF-16 units.
+#[derive(Debug, JsonSchema)]
+pub struct Cursor {
+    connection: String,
+    user: String,
+    /// The end of the selection that stays.
+    anchor: u64,
+    /// The end that moves; where the caret is.
+    head: u64,
+    data: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
 /// A message of the log.
 #[derive(Debug, JsonSchema)]
 pub struct Message {
@@ -13,8 +41,8 @@ pub struct Message {
     #[serde(rename = "type")]
     kind: String,
     at_ms: u64,
-    /// Object or string, as it was written.
-    body: serde_json::Value,
+    /// As it was written.
+    body: Body,
     reply: Option<u64>,
     client: Option<String>,
     seq: Option<u64>,
@@ -62,6 +90,8 @@ pub enum StreamPart {
         events: Vec<Event>,
         /// Presence: who types.
         typing: Option<Vec<String>>,
+        /// Document: where people are, in the text of `rev`.
+        cursors: Option<Vec<Cursor>>,
     },
     /// Forget what you hold and take this.
     Snapshot(Snapshot),
@@ -92,6 +122,8 @@ pub struct Snapshot {
     kind: Option<String>,
     /// Document: the text.
     content: Option<String>,
+    /// Document: where people are, in the text of `rev`.
+    cursors: Option<Vec<Cursor>>,
 }
 
 /// What a front pushes.
@@ -120,11 +152,23 @@ pub enum Event {
         epoch: String,
         from: u64,
         rev: u64,
-        op: Vec<serde_json::Value>,
+        op: Vec<Component>,
         at_ms: u64,
         user: Option<String>,
         client: Option<String>,
         seq: Option<u64>,
+    },
+    /// Cursors came, moved, went: those that changed since the last such event.
+    #[serde(rename = "doc.cursors")]
+    DocCursors {
+        room: String,
+        stream: String,
+        epoch: String,
+        /// The revision of the text that the positions are in.
+        rev: u64,
+        cursors: Vec<Cursor>,
+        /// Connections whose cursor is gone.
+        gone: Vec<String>,
     },
     /// People came, changed, went.
     #[serde(rename = "presence.changed")]

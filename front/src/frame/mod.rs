@@ -9,11 +9,12 @@ mod events;
 pub mod reply;
 
 pub use command::{
-    Command, Connect, Create, DocClose, DocGet, DocOpen, DocOps, DocSubmit, Envelope, JoinOptions, MsgPost, MsgRange,
-    Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly,
+    Command, Connect, Create, CursorAt, CursorOrNull, DocClose, DocCursor, DocGet, DocOpen, DocOps, DocSubmit, DocUndo,
+    Envelope, JoinOptions, MsgPost, MsgRange, Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin,
+    RoomOnly,
 };
 pub use error::{Code, FrameError};
-pub use events::{Because, Departure, Event, Member, Message, Snapshot, StreamPart};
+pub use events::{Because, Body, Component, Cursor, Departure, Event, Member, Message, Snapshot, StreamPart};
 pub use reply::Reply;
 
 /// The JSON Schema of all frames.
@@ -41,11 +42,37 @@ pub fn schema() -> serde_json::Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
     #[test]
     fn the_schema_names_every_command_and_event() {
         let schema = super::schema().to_string();
-        for name in ["connect", "room.join", "doc.submit", "presence.typing", "msg.posted", "room.resync", "SHUTDOWN"] {
+        for name in [
+            "connect",
+            "room.join",
+            "doc.submit",
+            "doc.undo",
+            "presence.typing",
+            "msg.posted",
+            "doc.cursors",
+            "room.resync",
+            "SHUTDOWN",
+        ] {
             assert!(schema.contains(&format!("\"{name}\"")), "{name}");
         }
+    }
+
+    #[test]
+    fn the_clients_types_are_made_from_this_schema() {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/client/scripts/frames.mjs");
+        let Ok(mut check) = Command::new("node").args([script, "--check"]).stdin(Stdio::piped()).spawn() else {
+            eprintln!("\n*** THE CLIENT'S TYPES WERE NOT COMPARED WITH THE SCHEMA: there is no node ***\n");
+            return;
+        };
+        let mut stdin = check.stdin.take().unwrap();
+        stdin.write_all(super::schema().to_string().as_bytes()).unwrap();
+        drop(stdin);
+        assert!(check.wait().unwrap().success(), "front/client/src/frames.ts is out of date: `npm run frames` there");
     }
 }

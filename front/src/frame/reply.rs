@@ -18,11 +18,20 @@ pub use stoa_core::json::quoted;
 #[allow(dead_code)]
 pub struct Reply {
     /// The command's number; null if it could not be read.
-    id: Option<u64>,
+    id: ReplyId,
     /// What the command answers: see [`Answers`].
     ok: Option<serde_json::Value>,
     /// Why it was not carried out.
     error: Option<ErrorBody>,
+}
+
+/// The number of the command that is answered.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+#[allow(dead_code, missing_docs)]
+pub enum ReplyId {
+    Number(u64),
+    Unread,
 }
 
 /// What each command answers in `ok`.
@@ -50,6 +59,10 @@ pub struct Answers {
     pub doc_get: DocState,
     #[serde(rename = "doc.ops")]
     pub doc_ops: DocPage,
+    #[serde(rename = "doc.undo")]
+    pub doc_undo: DocSubmitted,
+    #[serde(rename = "doc.cursor")]
+    pub doc_cursor: Nothing,
     #[serde(rename = "presence.set")]
     pub presence_set: At,
     #[serde(rename = "presence.list")]
@@ -91,15 +104,15 @@ pub struct MsgPage {
     more: bool,
 }
 
-/// The answer of `doc.submit`.
+/// The answer of `doc.submit` and `doc.undo`.
 #[derive(Debug, JsonSchema)]
 #[allow(dead_code)]
 pub struct DocSubmitted {
     rev: u64,
     epoch: String,
-    op: Vec<serde_json::Value>,
+    op: Vec<super::Component>,
     duplicate: bool,
-    concurrent: Vec<Vec<serde_json::Value>>,
+    concurrent: Vec<Vec<super::Component>>,
 }
 
 /// The answer of `doc.get`.
@@ -198,7 +211,7 @@ pub fn range(range: &Range) -> String {
     out
 }
 
-/// The answer of `doc.submit`.
+/// The answer of `doc.submit` and `doc.undo`.
 pub fn submitted(submitted: &Submitted) -> String {
     let Submitted { position: Position { epoch, rev }, op, duplicate, concurrent } = submitted;
     let mut out = format!("{{\"rev\":{rev},\"epoch\":\"{epoch}\",\"op\":{op},\"duplicate\":{duplicate}");
@@ -310,6 +323,9 @@ fn push_stream_fields(out: &mut String, opened: &Opened) {
     if let Some(typing) = &opened.typing {
         push_names(out, "typing", typing.iter().map(|user| user.as_str()));
     }
+    if let Some(cursors) = &opened.cursors {
+        push_list(out, "cursors", cursors.iter().map(|cursor| cursor.as_str()));
+    }
 }
 
 fn push_snapshot(out: &mut String, body: &SnapshotBody) {
@@ -369,11 +385,12 @@ mod tests {
             position: "1.9f3a12c0:42".parse().unwrap(),
             outcome: Outcome::Changes { events: vec![(41, "{\"a\":1}".into()), (42, "{\"b\":2}".into())] },
             typing: None,
+            cursors: Some(vec!["{\"anchor\":1}".into()]),
         };
         let part = stream_part(&opened);
         assert_eq!(
             part,
-            "{\"outcome\":\"changes\",\"epoch\":\"1.9f3a12c0\",\"rev\":42,\"events\":[{\"a\":1},{\"b\":2}]}"
+            "{\"outcome\":\"changes\",\"epoch\":\"1.9f3a12c0\",\"rev\":42,\"events\":[{\"a\":1},{\"b\":2}],\"cursors\":[{\"anchor\":1}]}"
         );
     }
 }

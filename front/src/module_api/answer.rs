@@ -17,6 +17,8 @@ pub struct Opened {
     pub outcome: Outcome,
     /// Presence: who types now. It has no revision, so it stands beside changes too.
     pub typing: Option<Vec<Utf8Bytes>>,
+    /// Document: where people are, each JSON. They have no revision of their own, so they stand beside changes too.
+    pub cursors: Option<Vec<Utf8Bytes>>,
 }
 
 /// How a stream is brought up to date.
@@ -88,7 +90,7 @@ pub struct Range {
     pub more: bool,
 }
 
-/// The answer of `DOC.SUBMIT`.
+/// The answer of `DOC.SUBMIT` and `DOC.UNDO`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submitted {
     /// Where the document is now.
@@ -181,12 +183,14 @@ impl Opened {
                     position: NOWHERE,
                     outcome: Outcome::Missing,
                     typing: None,
+                    cursors: None,
                 });
             }
             other => return Err(unexpected(&format!("outcome `{other}`"))),
         };
         let typing = fields.optional("typing").map(texts).transpose()?;
-        Ok(Opened { stream: stream.into(), position: fields.position()?, outcome, typing })
+        let cursors = fields.optional("cursors").map(texts).transpose()?;
+        Ok(Opened { stream: stream.into(), position: fields.position()?, outcome, typing, cursors })
     }
 }
 

@@ -180,6 +180,40 @@ impl ModuleApi {
         Submitted::read(Fields::read(self.call(room, "DOC.SUBMIT", args).await?)?)
     }
 
+    /// `DOC.UNDO`
+    pub async fn doc_undo(
+        &self,
+        room: &Room,
+        stream: &str,
+        by: (&str, &str),
+        client: &str,
+    ) -> Result<Submitted, FrameError> {
+        let args = Args::key(self.keys.key(room, stream)).add(client).add("BY").add(by.0).add(by.1);
+        Submitted::read(Fields::read(self.call(room, "DOC.UNDO", args).await?)?)
+    }
+
+    /// `DOC.CURSOR`: `cursor` is JSON, `null` for nowhere.
+    pub async fn doc_cursor(
+        &self,
+        room: &Room,
+        stream: &str,
+        by: (&str, &str),
+        rev: u64,
+        cursor: &str,
+    ) -> Result<(), FrameError> {
+        let args = Args::key(self.keys.key(room, stream)).add(by.1).add(rev).add(cursor).add("BY").add(by.0);
+        self.call(room, "DOC.CURSOR", args).await.map(drop)
+    }
+
+    /// `DOC.CURSOR` with `null`. One that Redis does not hear of ends by itself.
+    pub async fn doc_cursors_end(&self, room: &Room, by: (&str, &str), streams: impl IntoIterator<Item = String>) {
+        for stream in streams {
+            if let Err(error) = self.doc_cursor(room, &stream, by, 0, "null").await {
+                tracing::debug!(%room, stream, %error, "a cursor was not ended");
+            }
+        }
+    }
+
     /// `DOC.GET`
     pub async fn doc_get(&self, room: &Room, stream: &str, rev: Option<u64>) -> Result<DocumentAt, FrameError> {
         let args = Args::key(self.keys.key(room, stream)).option("REV", rev);

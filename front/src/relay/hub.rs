@@ -9,7 +9,7 @@ use crate::module_api::{Here, ModuleApi, Opened};
 use crate::names::Room;
 use crate::redis::subscriptions::Listener;
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -133,6 +133,15 @@ impl Hub {
     /// A member is gone; if it was listed as here, it stays so for `grace`.
     pub fn part(&self, room: &Room, member: MemberId, grace: Duration) {
         self.tell(room, Control::Part { member, grace });
+    }
+
+    /// Ends the cursors of a connection that has ended.
+    pub fn end_cursors(&self, room: Room, (user, connection): (&str, &str), streams: BTreeSet<String>) {
+        if self.silenced.load(Ordering::Relaxed) || streams.is_empty() {
+            return;
+        }
+        let (api, user, connection) = (self.api.clone(), user.to_owned(), connection.to_owned());
+        self.tasks.spawn(async move { api.doc_cursors_end(&room, (&user, &connection), streams).await });
     }
 
     /// Changes what others see of a member.

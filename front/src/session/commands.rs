@@ -18,7 +18,8 @@ use stoa_core::json;
 
 /// How long a typing mark lasts, in milliseconds.
 const TYPING_MS: u64 = 5_000;
-/// Streams that one join may name: what the module answers at once.
+/// Streams that one join may name, and documents of a room with a cursor of one connection: what the module answers
+/// at once.
 const STREAMS_MAX: usize = 32;
 /// Largest presence data, in bytes.
 const PRESENCE_BYTES_MAX: usize = 1024;
@@ -52,7 +53,7 @@ impl Session {
                 let options = JoinOptions { positions: join.positions, presence: join.presence };
                 return self.join(id, &identity, &join.room, options);
             }
-            Command::RoomLeave(leave) => return self.leave(id, &leave.room),
+            Command::RoomLeave(leave) => return self.leave(id, identity, &leave.room),
             Command::DocOpen(open) => return self.doc_open(id, &identity, open),
             Command::RoomEmit(emit) => {
                 let room = self.joined(&emit.room, &identity, Verb::Write)?;
@@ -72,8 +73,30 @@ impl Session {
             }
             Command::DocClose(close) => {
                 let room = self.joined(&close.room, &identity, Verb::Read)?;
-                self.app.hub.close_stream(&room, self.member, names::document(&close.doc)?);
-                done(id, async { Ok("{}".into()) })
+                let stream = names::document(&close.doc)?;
+                self.app.hub.close_stream(&room, self.member, stream.clone());
+                let told = self.cursors.get_mut(&room).and_then(|streams| streams.take(&stream));
+                done(id, async move {
+                    api.doc_cursors_end(&room, (&identity.user, &me), told).await;
+                    Ok("{}".into())
+                })
+            }
+            Command::DocUndo(undo) => {
+                let room = self.joined(&undo.room, &identity, Verb::Write)?;
+                let stream = names::document(&undo.doc)?;
+                done(id, async move {
+                    let by = (identity.user.as_str(), &*me);
+                    Ok(reply::submitted(&api.doc_undo(&room, &stream, by, &undo.client).await?))
+                })
+            }
+            Command::DocCursor(told) => {
+                let room = self.joined(&told.room, &identity, Verb::Read)?;
+                let stream = names::document(&told.doc)?;
+                self.note_cursor(&room, &stream)?;
+                done(id, async move {
+                    let by = (identity.user.as_str(), &*me);
+                    api.doc_cursor(&room, &stream, by, told.rev, told.cursor.get()).await.map(|()| "{}".into())
+                })
             }
             Command::DocSubmit(submit) => {
                 let room = self.joined(&submit.room, &identity, Verb::Write)?;
@@ -227,14 +250,18 @@ impl Session {
         }
     }
 
-    fn leave(&mut self, id: Option<u64>, name: &str) -> Running {
+    fn leave(&mut self, id: Option<u64>, identity: Arc<Identity>, name: &str) -> Running {
         let room = self.member_of(name)?;
         if room.is_personal() {
             return Err(FrameError::new(Code::InvalidArgument, "room: nobody leaves the personal room"));
         }
         self.rooms.remove(&room);
         self.app.hub.part(&room, self.member, Duration::ZERO);
-        Ok(done(id, async { Ok("{}".into()) }))
+        let (api, me, told) = (self.app.api.clone(), self.conn.id.clone(), self.cursors.remove(&room));
+        Ok(done(id, async move {
+            api.doc_cursors_end(&room, (&identity.user, &me), told.into_iter().flatten()).await;
+            Ok("{}".into())
+        }))
     }
 
     fn doc_open(&mut self, id: Option<u64>, identity: &Identity, open: DocOpen) -> Running {
@@ -262,6 +289,17 @@ impl Session {
         let patch = named(identity, set.data.get())?;
         let (hub, member) = (self.app.hub.clone(), self.member);
         Ok(done(id, async move { hub.presence_set(&room, member, patch).await.map(reply::position) }))
+    }
+
+    /// Remembers a cursor, to end it. Before it is known to have worked: ending one that is not there does no harm.
+    fn note_cursor(&mut self, room: &Room, stream: &str) -> Result<(), FrameError> {
+        let streams = self.cursors.entry(room.clone()).or_default();
+        if streams.len() >= STREAMS_MAX && !streams.contains(stream) {
+            let message = format!("doc: a connection has cursors in at most {STREAMS_MAX} documents of a room");
+            return Err(FrameError::new(Code::TooLarge, message));
+        }
+        streams.insert(stream.to_owned());
+        Ok(())
     }
 
     /// The room, if the token allows this there and the connection is in it.

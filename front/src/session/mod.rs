@@ -18,7 +18,7 @@ use crate::telemetry;
 use axum::extract::ws::{Message, WebSocket};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -71,6 +71,8 @@ struct Session {
     bearer: Option<String>,
     identity: Option<Arc<Identity>>,
     rooms: HashMap<Room, Membership>,
+    /// Documents in which this connection has told a cursor.
+    cursors: HashMap<Room, BTreeSet<String>>,
     in_flight: FuturesOrdered<BoxFuture<'static, Done>>,
     /// A command under way changes what the next ones mean.
     barrier: bool,
@@ -122,6 +124,7 @@ impl Session {
             bearer,
             identity: None,
             rooms: HashMap::new(),
+            cursors: HashMap::new(),
             in_flight: FuturesOrdered::new(),
             barrier: false,
             lines: VecDeque::new(),
@@ -299,6 +302,10 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.app.metrics.connections.subtract(1);
+        let user = self.identity.as_ref().map_or("", |identity| &identity.user);
+        for (room, streams) in self.cursors.drain() {
+            self.app.hub.end_cursors(room, (user, &self.conn.id), streams);
+        }
         for room in self.rooms.keys() {
             self.app.hub.part(room, self.member, self.grace);
         }

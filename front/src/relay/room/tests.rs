@@ -19,13 +19,19 @@ fn event(epoch: u32, rev: u64) -> Arc<Event> {
 
 fn changes(at: Position, events: &[(u32, u64)]) -> Arc<Opened> {
     let events = events.iter().map(|(epoch, rev)| (*rev, format!("{epoch}:{rev}").into())).collect();
-    Arc::new(Opened { stream: LOG.into(), position: at, outcome: Outcome::Changes { events }, typing: None })
+    Arc::new(Opened {
+        stream: LOG.into(),
+        position: at,
+        outcome: Outcome::Changes { events },
+        typing: None,
+        cursors: None,
+    })
 }
 
 fn snapshot(at: Position) -> Arc<Opened> {
     let body = SnapshotBody::Log { messages: Vec::new(), more: false };
     let outcome = Outcome::Snapshot { because: "first".into(), history_end: None, body };
-    Arc::new(Opened { stream: LOG.into(), position: at, outcome, typing: None })
+    Arc::new(Opened { stream: LOG.into(), position: at, outcome, typing: None, cursors: None })
 }
 
 /// A room, its open questions, and what each member has received.
@@ -306,7 +312,7 @@ fn a_missing_document_begins_with_its_creation() {
     let streams = vec![("doc:a".into(), None)];
     bench.step(Input::Join { member: 1, connection: "k1".into(), user: "ada".into(), streams });
     let outcome = Outcome::Missing;
-    let missing = Opened { stream: "doc:a".into(), position: position(0, 0), outcome, typing: None };
+    let missing = Opened { stream: "doc:a".into(), position: position(0, 0), outcome, typing: None, cursors: None };
     bench.answer_open(Arc::new(missing));
     bench.step(Input::Live { member: 1 });
     let doc =

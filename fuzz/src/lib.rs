@@ -36,17 +36,20 @@ pub enum Step {
 #[derive(Debug, Clone, Arbitrary)]
 pub enum Json {
     Made(Vec<Step>),
+    /// So many components that the history is composed before they go over it.
+    Many(Vec<Step>, u8),
     Raw(Vec<u8>),
 }
 
 impl Json {
     pub fn bytes(&self) -> Vec<u8> {
-        let steps = match self {
-            Json::Made(steps) => steps,
+        let (steps, times) = match self {
+            Json::Made(steps) => (steps, 1),
+            Json::Many(steps, times) => (steps, usize::from(*times)),
             Json::Raw(bytes) => return bytes.clone(),
         };
         let mut out = String::from("[");
-        for step in steps {
+        for step in steps.iter().cycle().take(steps.len().saturating_mul(times).min(600)) {
             if out.len() > 1 {
                 out.push(',');
             }

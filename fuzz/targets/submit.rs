@@ -60,6 +60,8 @@ enum Act {
 #[derive(Debug, Arbitrary)]
 struct Input {
     text: Line,
+    /// How often the text is repeated.
+    times: u8,
     any_line_ends: bool,
     operations_max: u8,
     bytes_max: u16,
@@ -92,14 +94,14 @@ struct World {
 
 fuzz_target!(|input: Input| {
     let bounds = Bounds {
-        document_bytes_max: 4096,
+        document_bytes_max: 16_384,
         document_operations_max: usize::from(input.operations_max).max(1),
         document_log_bytes_max: usize::from(input.bytes_max).max(64),
         ..Bounds::default()
     };
     let line_ends = if input.any_line_ends { LineEnds::Any } else { LineEnds::Lf };
     let writer = Writer { replication_id: 1, chance: 11 };
-    let text = input.text.text();
+    let text: String = input.text.text().repeat(usize::from(input.times % 32) + 1);
     let document = Document::create(DocumentType::Text, &text, line_ends, writer, &bounds).expect("it is short");
     let replica = Document::decode(&document.encode()).expect("its own bytes");
     let mut world = World {
@@ -204,8 +206,8 @@ impl World {
         assert_eq!(submitted.created, !expected.is_empty());
         let concurrent: Vec<String> = self.document.concurrent_json(submitted, unit).collect();
         let missed = self.operations[rev as usize..].iter().map(|pair| pair[usize::from(unit == Unit::Char)].to_json());
-        // What this very write pushed out of the history is no longer told.
         let missed: Vec<String> = missed.collect();
+        // What this very write pushed out of the history is no longer told.
         assert!(missed.ends_with(&concurrent), "{missed:?} {concurrent:?}");
         if submitted.created {
             let read = |unit| {

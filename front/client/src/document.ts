@@ -15,8 +15,8 @@
 import { Cursors, type RemoteCursor } from "./cursors.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import type { Cursor, CursorAt, DocSubmitted, JsonObject } from "./frames.js";
-import { read, formatPosition, type Command, type CursorsEvent, type DurableEvent, type Position, type StreamPart } from "./wire.js";
+import type { Cursor, CursorAt, DocState, DocSubmitted, JsonObject } from "./frames.js";
+import { read, formatPosition, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type Position, type StreamPart } from "./wire.js";
 import {
   apply,
   baseLength,
@@ -252,9 +252,29 @@ export class Document {
   async undo(): Promise<void> {
     await this.synchronised();
     const { room, client } = this.line;
-    await new Promise<void>((resolve, reject) =>
-      this.line.request({ do: "doc.undo", room, doc: this.name, client }, read.nothing, (answer) => ("ok" in answer ? resolve() : reject(answer.error))),
-    );
+    await this.ask({ do: "doc.undo", room, doc: this.name, client }, read.nothing);
+  }
+
+  /**
+   * Reads the text as the front has it, without this client's pending edits.
+   *
+   * @param rev as it was at this revision; default the newest
+   * @returns rejects with `STALE` when the revision is no longer kept
+   */
+  get(rev?: number): Promise<DocState> {
+    return this.ask({ do: "doc.get", room: this.line.room, doc: this.name, rev }, read.document);
+  }
+
+  /**
+   * Reads a page of the accepted operations after a revision: who changed what, and when.
+   *
+   * @param from the revision before the first one
+   * @param to the last one; default the newest
+   * @returns `outcome` is `changes`, and `through` the last revision of the page: go on from there while it is below `rev`.
+   * Otherwise it says why there is no such history: `trimmed`, `rollback`, `reset`.
+   */
+  ops(from: number, to?: number): Promise<OperationsAnswer> {
+    return this.ask({ do: "doc.ops", room: this.line.room, doc: this.name, from, to, epoch: this.epoch }, read.operations);
   }
 
   /**
@@ -375,6 +395,12 @@ export class Document {
     const pending = this.inflight === undefined ? [] : [this.inflight.op];
     if (this.buffer !== undefined) pending.push(this.buffer);
     return pending;
+  }
+
+  private ask<T>(command: Command, reader: (ok: unknown) => T): Promise<T> {
+    return new Promise((resolve, reject) =>
+      this.line.request(command, reader, (answer) => ("ok" in answer ? resolve(answer.ok) : reject(answer.error))),
+    );
   }
 
   private tellCursor(cursor: CursorAt | null, rev: number): void {

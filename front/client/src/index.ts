@@ -14,5 +14,6 @@ export type { RemoteCursor } from "./cursors.js";
 export { StoaError } from "./errors.js";
 export type { ClientErrorCode, ErrorCode, FrontErrorCode } from "./errors.js";
 export type { Off } from "./emitter.js";
-export type { CloseReason, CursorAt, Json, JsonObject, Member, Message as WireMessage, Recipient } from "./frames.js";
+export type { CloseReason, CursorAt, DocState, Json, JsonObject, Member, Message as WireMessage, Recipient } from "./frames.js";
+export type { OperationsAnswer } from "./wire.js";
 export * from "./ot/index.js";

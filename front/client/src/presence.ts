@@ -84,6 +84,15 @@ export class Presence {
   }
 
   /**
+   * Asks the front who is here now, longest first, oneself included if listed. `members` is kept up to date by itself; this is
+   * for those who want to be sure.
+   */
+  async list(): Promise<readonly Member[]> {
+    const part = await this.stoa.ask({ do: "presence.list", room: this.room }, read.stream);
+    return part.outcome === "snapshot" ? part.members : this.shown;
+  }
+
+  /**
    * Call it with `true` at each keystroke: others see that this user types. It tells the front only as often as needed,
    * and stops by itself 4 s after the last call. Call it with `false` when what was typed is sent or thrown away.
    */

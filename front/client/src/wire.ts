@@ -3,7 +3,7 @@
  * `frames.ts` has from the front itself. What a reader gives has no holes: lists that were left out are empty.
  */
 import { StoaError } from "./errors.js";
-import type { Body, CommandFrame, Connected, Cursor, DocSubmitted, Event, Json, JsonObject, Member, Message, MsgPage, MsgPosted, Snapshot } from "./frames.js";
+import type { Body, CommandFrame, Connected, Cursor, DocPage, DocState, DocSubmitted, Event, Json, JsonObject, Member, Message, MsgPage, MsgPosted, Snapshot } from "./frames.js";
 import { parseOperation, type Operation } from "./ot/operation.js";
 
 /** What a client remembers of a stream in order to resume: epoch and revision, `"7.9f3a12c0:1042"`. */
@@ -54,6 +54,11 @@ export type StreamPart =
       cursors: readonly Cursor[];
     } & Position)
   | { outcome: "missing" };
+
+/** The answer to `doc.ops`. */
+export interface OperationsAnswer extends Omit<DocPage, "events"> {
+  events: readonly EventOf<"doc.applied">[];
+}
 
 /** The answer to `room.join`. */
 export interface JoinAnswer {
@@ -319,6 +324,17 @@ export const read = {
     ...written(from),
     op: operation(from["op"]),
     concurrent: list(from["concurrent"], "concurrent", operation),
+  })),
+  document: reader((from): DocState => ({
+    ...position(from),
+    type: string(from["type"] ?? "text", "type"),
+    content: string(from["content"], "content"),
+  })),
+  operations: reader((from): OperationsAnswer => ({
+    ...position(from),
+    outcome: string(from["outcome"], "outcome"),
+    through: integer(from["through"], "through"),
+    events: list(from["events"], "events", (item) => pushEvent(fields(item, "event"))).filter((event) => event?.event === "doc.applied"),
   })),
   range: reader((from): MsgPage => ({
     ...position(from),

@@ -61,6 +61,26 @@ describe("opening", () => {
   });
 });
 
+test("earlier texts and operations can be read", async () => {
+  const ada = person("ada");
+  await pass(10);
+  front.pageMax = 2;
+  for (const letter of "def") {
+    ada.document.edit([ada.document.text.length, letter]);
+    await pass(10);
+  }
+  const texts = Promise.all([ada.document.get(), ada.document.get(1)]);
+  const pages = Promise.all([ada.document.ops(0), ada.document.ops(2, 3)]);
+  const none = expect(ada.document.get(9)).rejects.toMatchObject({ code: "STALE" });
+  await pass(10);
+  expect((await texts).map(({ rev, content }) => [rev, content])).toEqual([[3, "abcdef"], [1, "abcd"]]);
+  expect((await pages).map(({ through, events }) => [through, ...events.map(({ op, user }) => [op, user])])).toEqual([
+    [2, [[3, "d"], "ada"], [[4, "e"], "ada"]],
+    [3, [[5, "f"], "ada"]],
+  ]);
+  await none;
+});
+
 describe("three states", () => {
   test("one operation is on its way, what is typed meanwhile is one more", async () => {
     const ada = person("ada");

@@ -358,6 +358,22 @@ export class FakeFront {
         this.cursor(room, name, line, cursor && { ...cursor, ...this.movedSince(doc, rev, cursor) });
         return {};
       }
+      case "doc.get": {
+        const doc = this.doc(room, frame["doc"] as string);
+        const rev = (frame["rev"] as number | undefined) ?? doc.rev;
+        const content = doc.texts.get(rev);
+        if (content === undefined) throw no("STALE");
+        return { epoch: doc.epoch, rev, type: "text", content };
+      }
+      case "doc.ops": {
+        const doc = this.doc(room, frame["doc"] as string);
+        const from = frame["from"] as number;
+        const through = Math.min((frame["to"] as number | undefined) ?? doc.rev, from + this.pageMax);
+        const events = Array.from({ length: through - from }, (_, i) => doc.events.get(from + 1 + i));
+        return { outcome: "changes", epoch: doc.epoch, rev: doc.rev, through, events };
+      }
+      case "presence.list":
+        return this.presence(state);
       case "doc.undo":
         return this.undo(line, room, frame["doc"] as string, frame["client"] as string);
       case "doc.close":
@@ -416,10 +432,7 @@ export class FakeFront {
     }
     const streams: Fields = {
       log: this.log(state, positions["log"] ?? undefined),
-      presence: {
-        outcome: "snapshot", because: "first", epoch: state.epoch, rev: state.presenceRev, count: this.members(state).length,
-        members: this.members(state), typing: [...state.typing],
-      },
+      presence: this.presence(state),
     };
     for (const [stream, position] of Object.entries(positions))
       if (stream.startsWith("doc:")) streams[stream] = this.open(line, name, stream.slice(4), position ?? undefined);
@@ -513,6 +526,13 @@ export class FakeFront {
       count: this.members(state).length, joined: [], updated: [], left: [], ...change,
     };
     this.push(room, event);
+  }
+
+  private presence(state: RoomState): Fields {
+    const members = this.members(state);
+    return {
+      outcome: "snapshot", because: "first", epoch: state.epoch, rev: state.presenceRev, count: members.length, members, typing: [...state.typing],
+    };
   }
 
   private members(state: RoomState): Member[] {

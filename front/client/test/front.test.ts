@@ -162,6 +162,9 @@ describe.skipIf(front === undefined)("a real front", () => {
 
     await mine.undo();
     await until("the edit is taken back", () => theirs.text === "> one two" && mine.text === theirs.text && isSeen(6, 9));
+    expect(await mine.get(1)).toMatchObject({ rev: 1, content: "> one two" });
+    expect((await mine.ops(0)).events.map(({ op }) => op)).toEqual([["> "], [5, "!"], [5, -1]]);
+    expect((await ada.room(name).presence.list()).length).toBe(3);
     await expect(mine.undo()).rejects.toMatchObject({ code: "NOT_FOUND" });
 
     cut("Ada");

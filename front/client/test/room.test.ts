@@ -277,6 +277,15 @@ describe("presence", () => {
     expect(ada.room.presence.count).toBe(1);
   });
 
+  test("who is here can be asked", async () => {
+    const { room } = person("ada");
+    person("bo");
+    await pass(10);
+    const here = room.presence.list();
+    await pass(10);
+    expect((await here).map(({ user }) => user)).toEqual(["ada", "bo"]);
+  });
+
   test("what one says about oneself is said again after a reconnect", async () => {
     const ada = person("ada");
     await pass(10);

@@ -62,17 +62,9 @@ async function enter(browser, address, name) {
   return { page, name, complaints };
 }
 
-/** What the document shows. Its lines stand in elements of their own, and so do the carets of others, with their names. */
+/** What the document shows: each line stands in an element of its own. */
 const text = ({ page }) =>
-  page.$$eval("#document .cm-line", (lines) =>
-    lines
-      .map((line) => {
-        const bare = line.cloneNode(true);
-        bare.querySelectorAll(".caret").forEach((caret) => caret.remove());
-        return bare.textContent;
-      })
-      .join("\n"),
-  );
+  page.$$eval("#document .cm-line", (lines) => lines.map((line) => line.textContent).join("\n"));
 
 /** Looks until it holds, and says what it was when it never did. */
 async function eventually(what, look, holds) {

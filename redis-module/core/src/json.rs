@@ -97,7 +97,32 @@ impl<'de> serde::de::Visitor<'de> for NoLoneSurrogates {
         Ok(self)
     }
     fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
-        while fields.next_entry::<NoLoneSurrogates, NoLoneSurrogates>()?.is_some() {}
+        while fields.next_entry::<Key, NoLoneSurrogates>()?.is_some() {}
+        Ok(self)
+    }
+}
+
+/// A key that means nothing to the library: where it builds trees, it takes some keys for values of its own.
+struct Key;
+
+/// What those keys begin with.
+const LIBRARY_KEYS: &str = "$serde_json::private::";
+
+impl<'de> serde::Deserialize<'de> for Key {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Key)
+    }
+}
+
+impl serde::de::Visitor<'_> for Key {
+    type Value = Key;
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self, E> {
+        if key.starts_with(LIBRARY_KEYS) {
+            return Err(E::custom("a key must not begin with `$serde_json::private::`"));
+        }
         Ok(self)
     }
 }
@@ -217,6 +242,15 @@ mod tests {
         assert_eq!(check(&"[".repeat(500)), Err(Code::InvalidJson));
         assert_eq!(check(&format!("\"{}\"", "x".repeat(2000))), Err(Code::TooLarge));
         assert_eq!(checked("body", b"\"\xff\"", 10).unwrap_err().code, Code::InvalidJson);
+    }
+
+    #[test]
+    fn a_key_that_the_library_takes_for_its_own_is_refused() {
+        for bad in ["{\"$serde_json::private::RawValue\":42}", "{\"a\":{\"\\u0024serde_json::private::Number\":\"1\"}}"]
+        {
+            assert_eq!(check(bad), Err(Code::InvalidJson), "{bad}");
+        }
+        assert!(check("{\"$serde_json\":1}").is_ok());
     }
 
     #[test]

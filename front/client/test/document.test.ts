@@ -221,7 +221,8 @@ describe("bad lines", () => {
     bo.document.edit([1, -1]);
     await pass(3_000);
     front.down = false;
-    await pass(10_000);
+    // Longer than the longest back-off: chance may have drawn a long one after many refusals.
+    await pass(31_000);
     expect([text(), ada.document.text, bo.document.text]).toEqual(["achello", "achello", "achello"]);
     expect(front.of("doc.submit").filter(({ op }) => JSON.stringify(op).includes("hello"))).toHaveLength(1);
   });

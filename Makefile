@@ -1,7 +1,7 @@
 # Every way to work with Stoa. The recipes are one line each; scripts/ holds what is longer.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint fmt docs bench clean
+.PHONY: help run test lint fmt docs generated bench clean
 
 help: ## print this
 	@echo "make <what>:"
@@ -21,6 +21,10 @@ fmt: ## format the Rust code
 
 docs: ## build the Rust documentation into target/doc
 	cargo doc --workspace --no-deps
+
+generated: ## write again what is made from the code: docs/commands.md and the client's frames.ts
+	STOA_WRITE_REFERENCE=1 cargo test --quiet --package stoa-core --test reference
+	cd front/client && npm run --silent frames
 
 bench: ## run the benchmarks (see benches/README.md)
 	cargo bench --workspace --bench '*'

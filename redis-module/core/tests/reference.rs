@@ -10,7 +10,7 @@ fn the_page_is_made_from_the_code() {
         std::fs::write(page, reference::markdown()).unwrap();
     }
     let written = std::fs::read_to_string(page).unwrap();
-    assert!(written == reference::markdown(), "docs/commands.md is out of date: make reference");
+    assert!(written == reference::markdown(), "docs/commands.md is out of date: make generated");
 }
 
 #[test]

@@ -148,6 +148,8 @@ export class Document {
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** Failures in a row; decides the next delay. */
   private failures = 0;
+  /** Counts submits: an operation may be sent again on another text before its first answer comes. */
+  private attempts = 0;
   private readonly carets: Cursors;
 
   /** @internal */
@@ -476,7 +478,7 @@ export class Document {
       this.events.emit("reset", content);
       return;
     }
-    const difference = fromDiff(this.base, content);
+    const difference = this.differenceTo(content);
     const inflight = this.inflight;
     if (inflight === undefined || isNoop(transform(inflight.op, difference, "left"))) {
       this.rebase({ position, content, cursors }, difference);
@@ -486,6 +488,15 @@ export class Document {
     // if it was accepted, and accepted on top of the snapshot if not. Until then the text stays as it is.
     this.held = { position, content, difference, events: [], cursors, told: [] };
     this.submit(position, content.length, transform(inflight.op, difference, "left"));
+  }
+
+  /** What turns base into `content`. A base that cannot be compared is replaced as a whole. */
+  private differenceTo(content: string): Operation {
+    try {
+      return fromDiff(this.base, content);
+    } catch {
+      return normalise([content, -this.base.length]);
+    }
   }
 
   /** Takes the snapshot as one accepted operation. */
@@ -585,12 +596,17 @@ export class Document {
   }
 
   private submit(base: Position, len: number, op: Operation): void {
-    const seq = (this.inflight as Inflight).seq;
+    const inflight = this.inflight as Inflight;
+    const { seq } = inflight;
+    const attempt = ++this.attempts;
+    delete inflight.answer;
     const { room, client } = this.line;
     const command: Command = { do: "doc.submit", room, doc: this.name, rev: base.rev, epoch: base.epoch, op, len, client, seq };
     this.line.request(command, read.submitted, (answer) => {
       // Its own event may have come first, or the line may have been cut and resumed.
       if (this.lineState !== "live" || this.inflight?.seq !== seq) return;
+      // The answer to an earlier attempt may speak of a history that is no more; the last attempt's knows both.
+      if (this.attempts !== attempt) return;
       if ("ok" in answer) this.accepted(answer.ok, base.rev);
       else this.notAccepted(answer.error);
       this.announce();
@@ -611,6 +627,8 @@ export class Document {
       for (const event of held.told) this.carets.receive(event);
       for (const event of held.events) this.receive(event);
       if (this.inflight !== inflight) return this.flush();
+      // One of them showed a hole: the document opens again, and the operation is sent again on what comes then.
+      if (this.lineState !== "live") return;
     }
     // The reply overtook events that it tells of: what they say is in it.
     const own = isNoop(answer.op) ? 0 : 1;
@@ -620,6 +638,7 @@ export class Document {
         if (rev === (this.position as Position).rev + 1 && this.lineState === "live") this.remote(op, { epoch: answer.epoch, rev }, undefined);
       });
     }
+    if (this.lineState !== "live") return;
     inflight.answer = answer;
     this.settle();
   }

@@ -627,8 +627,6 @@ export class Document {
       for (const event of held.told) this.carets.receive(event);
       for (const event of held.events) this.receive(event);
       if (this.inflight !== inflight) return this.flush();
-      // One of them showed a hole: the document opens again, and the operation is sent again on what comes then.
-      if (this.lineState !== "live") return;
     }
     // The reply overtook events that it tells of: what they say is in it.
     const own = isNoop(answer.op) ? 0 : 1;
@@ -638,6 +636,7 @@ export class Document {
         if (rev === (this.position as Position).rev + 1 && this.lineState === "live") this.remote(op, { epoch: answer.epoch, rev }, undefined);
       });
     }
+    // One of these showed a hole: the document opens again, and the operation is sent again on what comes then.
     if (this.lineState !== "live") return;
     inflight.answer = answer;
     this.settle();

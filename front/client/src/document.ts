@@ -347,6 +347,8 @@ export class Document {
     this.held = undefined;
     if (part.outcome === "missing") return this.isMissing();
     this.obstacle = undefined;
+    // Otherwise it is the answer to a question of this client, which had its reasons.
+    const unasked = this.lineState === "live";
     this.lineState = "live";
     if (part.outcome === "changes") {
       for (const event of part.events) this.receive(event);
@@ -355,6 +357,9 @@ export class Document {
       if (this.position?.rev !== part.rev) return this.heal();
       this.position = { epoch: part.epoch, rev: part.rev };
       this.carets.adopt(part.cursors);
+      this.resend();
+    } else if (unasked && part.epoch === this.position?.epoch && part.rev < this.position.rev) {
+      // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
       this.resend();
     } else {
       this.adoptSnapshot({ epoch: part.epoch, rev: part.rev }, part.content ?? "", part.cursors);

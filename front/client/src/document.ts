@@ -1,44 +1,24 @@
 /**
- * A shared text. The client shows its user's edits at once and has at most one of them on its way to the front:
+ * A shared text and its line to the front. What is pending on which text is `copy.ts`; here is when to ask, send and send
+ * again.
  *
- *     synchronised          text = base
- *     awaiting              text = base + inflight             one operation is on its way, or waits for the line
- *     awaiting-with-buffer  text = base + inflight + buffer    what was typed meanwhile, composed to one operation
- *
- * `base` is the text at `rev`, as every other client has it. An accepted operation of somebody else moves base forward;
- * inflight and buffer are transformed over it, and it over them.
- *
- * What must always hold: text is base with the pending operations applied; an operation keeps its identity (client, seq)
- * from the first attempt to send it until its fate is known; only its fate, an explicit refusal or `close` takes an
- * operation from the pending ones.
+ * What must always hold: an operation keeps its identity (client, seq) from the first attempt to send it until its end is
+ * known; only that, an explicit refusal or `close` takes it from the pending ones. An answer counts if it is the answer to
+ * the last attempt: earlier ones may speak of a history that is no more.
  */
+import { Copy } from "./copy.js";
 import { Cursors, type RemoteCursor } from "./cursors.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import type { Cursor, CursorAt, DocState, DocSubmitted, JsonObject } from "./frames.js";
-import { read, formatPosition, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type Position, type StreamPart } from "./wire.js";
-import {
-  apply,
-  baseLength,
-  compose,
-  fromDiff,
-  invert,
-  isNoop,
-  normalise,
-  sameOperation,
-  split,
-  transform,
-  transformPosition,
-  widen,
-  type Operation,
-  type Side,
-} from "./ot/index.js";
+import type { CursorAt, DocState, JsonObject } from "./frames.js";
+import { read, formatPosition, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type Position, type StreamPart, type SubmitAnswer } from "./wire.js";
+import { baseLength, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
 import { retryDelayMs } from "./retry.js";
 import { orderOf } from "./stream.js";
 import type { Answer } from "./stoa.js";
 
 /**
- * `opening`: the text has not come yet. `synchronised`, `awaiting`, `awaiting-with-buffer`: see the head of this file;
+ * `opening`: the text has not come yet. `synchronised`, `awaiting`, `awaiting-with-buffer`: see `copy.ts`;
  * these three can be edited, on line and off. `missing`: there is no such document. `refused`: it may not be opened.
  * `closed`: by `close`.
  */
@@ -103,26 +83,6 @@ export interface DocumentLine {
 const COMPONENTS_MAX = 5_000;
 const INSERT_UNITS_MAX = 131_072;
 
-interface Inflight {
-  readonly seq: number;
-  op: Operation;
-  /** The reply, if it came before the events that lead up to it. */
-  answer?: DocSubmitted;
-}
-
-/** A snapshot that waits for the answer whether the operation in flight is part of it. */
-interface Held {
-  readonly position: Position;
-  readonly content: string;
-  readonly difference: Operation;
-  readonly events: DurableEvent[];
-  readonly cursors: readonly Cursor[];
-  readonly told: CursorsEvent[];
-}
-
-/** Accepted operations that are kept to locate positions of others who are a little behind. */
-const RECENT_MAX = 100;
-
 /** A shared text; get one from `room.doc(name)`. */
 export class Document {
   /** Its name inside the room. */
@@ -132,15 +92,9 @@ export class Document {
 
   private readonly events = new Emitter<DocumentEvents>();
   private settleOpened!: { resolve: () => void; reject: (error: StoaError) => void };
-  private position: Position | undefined;
-  private base = "";
-  private current = "";
-  private inflight: Inflight | undefined;
-  private buffer: Operation | undefined;
-  private held: Held | undefined;
-  /** The last accepted operations, without gaps; the last one made `rev`. */
-  private recent: Operation[] = [];
-  /** `cut`: nothing can be sent. `opening`: events are not yet in order. `live`: events follow each other. */
+  /** `undefined` until the text came for the first time. */
+  private copy: Copy | undefined;
+  /** `cut`: nothing can be sent. `opening`: an answer is awaited, and events count only after it. `live`: events count. */
   private lineState: "cut" | "opening" | "live" = "cut";
   /** Why the document has no (current) text. */
   private obstacle: "missing" | "refused" | "closed" | undefined;
@@ -148,8 +102,11 @@ export class Document {
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** Failures in a row; decides the next delay. */
   private failures = 0;
-  /** Counts submits: an operation may be sent again on another text before its first answer comes. */
+  /** Count what was asked, since only the newest question's answer counts. */
+  private opens = 0;
   private attempts = 0;
+  /** Where the front says that it accepted the operation in flight, while the copy is not there yet. */
+  private accepted: Position | "forgotten" | undefined;
   private readonly carets: Cursors;
 
   /** @internal */
@@ -163,11 +120,11 @@ export class Document {
     // Whoever does not wait for it shall not be told of an unhandled rejection.
     this.opened.catch(() => undefined);
     this.carets = new Cursors({
-      position: () => (this.held === undefined ? this.position : undefined),
-      recent: () => this.recent,
-      pending: () => this.pending(),
-      length: () => this.current.length,
-      isSynchronised: () => this.lineState === "live" && this.held === undefined && this.state === "synchronised",
+      position: () => this.copy?.position,
+      recent: () => this.copy?.recent ?? [],
+      pending: () => this.copy?.pending ?? [],
+      length: () => this.text.length,
+      isSynchronised: () => this.lineState === "live" && this.state === "synchronised",
       connection: () => line.connection(),
       dataOf: (user) => line.dataOf(user),
       tell: (cursor, rev) => this.tellCursor(cursor, rev),
@@ -177,30 +134,31 @@ export class Document {
 
   /** The text, with this client's own edits. Empty until opened. */
   get text(): string {
-    return this.current;
+    return this.copy?.text ?? "";
   }
 
   /** The revision that the text is based on; `undefined` until opened. */
   get rev(): number | undefined {
-    return this.position?.rev;
+    return this.copy?.position.rev;
   }
 
   /** The history that `rev` counts in; `undefined` until opened. */
   get epoch(): string | undefined {
-    return this.position?.epoch;
+    return this.copy?.position.epoch;
   }
 
   /** Where the document stands: see {@link DocumentState}. */
   get state(): DocumentState {
     if (this.obstacle !== undefined) return this.obstacle;
-    if (this.position === undefined) return "opening";
-    if (this.inflight !== undefined && this.buffer !== undefined) return "awaiting-with-buffer";
-    return this.inflight !== undefined || this.buffer !== undefined ? "awaiting" : "synchronised";
+    if (this.copy === undefined) return "opening";
+    const { inflight, buffer } = this.copy;
+    if (inflight !== undefined && buffer !== undefined) return "awaiting-with-buffer";
+    return inflight !== undefined || buffer !== undefined ? "awaiting" : "synchronised";
   }
 
   /** Whether `edit` is possible. */
   get editable(): boolean {
-    return this.obstacle === undefined && this.position !== undefined;
+    return this.obstacle === undefined && this.copy !== undefined;
   }
 
   /**
@@ -225,17 +183,18 @@ export class Document {
    * inserts a carriage return (line ends are `\n`), or would leave half of a surrogate pair. Nothing has changed then.
    */
   edit(op: Operation): void {
-    if (!this.editable) throw new StoaError(this.obstacle === "closed" ? "CLOSED" : "NOT_OPEN", `the document is ${this.state}`);
+    const { copy } = this;
+    if (copy === undefined || !this.editable)
+      throw new StoaError(this.obstacle === "closed" ? "CLOSED" : "NOT_OPEN", `the document is ${this.state}`);
     let mine = normalise(op);
-    if (baseLength(mine) > this.current.length)
-      throw new StoaError("INVALID_OPERATION", `the operation reaches ${baseLength(mine)}, the text ends at ${this.current.length}`);
+    if (baseLength(mine) > copy.text.length)
+      throw new StoaError("INVALID_OPERATION", `the operation reaches ${baseLength(mine)}, the text ends at ${copy.text.length}`);
     if (mine.some((component) => typeof component === "string" && component.includes("\r")))
       throw new StoaError("INVALID_OPERATION", "line ends are \\n: the operation inserts a carriage return");
-    mine = widen(mine, this.current);
+    mine = widen(mine, copy.text);
     if (isNoop(mine)) return;
-    this.current = apply(this.current, mine);
+    copy.edit(mine);
     this.carets.edited(mine);
-    this.buffer = this.buffer === undefined ? mine : compose(this.buffer, mine, "early");
     this.flush();
     this.announce();
   }
@@ -254,7 +213,7 @@ export class Document {
   async undo(): Promise<void> {
     await this.synchronised();
     const { room, client } = this.line;
-    await this.ask({ do: "doc.undo", room, doc: this.name, client }, read.nothing);
+    await this.request({ do: "doc.undo", room, doc: this.name, client }, read.nothing);
   }
 
   /**
@@ -264,7 +223,7 @@ export class Document {
    * @returns rejects with `STALE` when the revision is no longer kept
    */
   get(rev?: number): Promise<DocState> {
-    return this.ask({ do: "doc.get", room: this.line.room, doc: this.name, rev }, read.document);
+    return this.request({ do: "doc.get", room: this.line.room, doc: this.name, rev }, read.document);
   }
 
   /**
@@ -276,7 +235,7 @@ export class Document {
    * Otherwise it says why there is no such history: `trimmed`, `rollback`, `reset`.
    */
   ops(from: number, to?: number): Promise<OperationsAnswer> {
-    return this.ask({ do: "doc.ops", room: this.line.room, doc: this.name, from, to, epoch: this.epoch }, read.operations);
+    return this.request({ do: "doc.ops", room: this.line.room, doc: this.name, from, to, epoch: this.epoch }, read.operations);
   }
 
   /**
@@ -294,11 +253,12 @@ export class Document {
    * @returns `undefined` while the text here has not come as far as `rev`, and for a `rev` of long ago
    */
   locate(rev: number, position: number, side: Side = "left"): number | undefined {
-    const behind = (this.position?.rev ?? -1) - rev;
-    if (behind < 0 || behind > this.recent.length) return undefined;
-    const over = behind === 0 ? [] : this.recent.slice(-behind);
-    over.push(...this.pending());
-    return Math.min(over.reduce((at, op) => transformPosition(at, op, side), position), this.current.length);
+    const { copy } = this;
+    const behind = (copy?.position.rev ?? -1) - rev;
+    if (copy === undefined || behind < 0 || behind > copy.recent.length) return undefined;
+    const over = behind === 0 ? [] : copy.recent.slice(-behind);
+    over.push(...copy.pending);
+    return Math.min(over.reduce((at, op) => transformPosition(at, op, side), position), copy.text.length);
   }
 
   /** Stops following the document. Edits that were not yet acknowledged may be lost: wait for `synchronised` before. */
@@ -313,20 +273,18 @@ export class Document {
 
   /** What the client holds, for `positions`; `undefined` if it has never had the text. @internal */
   resumePosition(): string | undefined {
-    return this.position && formatPosition(this.position);
+    return this.copy && formatPosition(this.copy.position);
   }
 
   /** The room is joined, and its answer did not speak of this document. @internal */
   open(): void {
-    this.openFrom(this.position);
+    this.ask("position");
   }
 
   /** The line broke. @internal */
   cut(): void {
     clearTimeout(this.timer);
     this.lineState = "cut";
-    this.held = undefined;
-    if (this.inflight !== undefined) delete this.inflight.answer;
     this.carets.clear();
     this.carets.flush();
   }
@@ -338,73 +296,45 @@ export class Document {
 
   /** The stream was deleted or replaced. @internal */
   wasReset(): void {
-    if (this.lineState !== "cut") this.openFrom(this.position);
+    if (this.lineState !== "cut") this.ask("position");
   }
 
-  /** The front's word on where this document stands. @internal */
+  /** The front's word on where this document stands, in the answer to a join, or unasked. @internal */
   adopt(part: StreamPart): void {
-    if (this.obstacle === "closed") return;
-    this.held = undefined;
-    if (part.outcome === "missing") return this.isMissing();
-    this.obstacle = undefined;
-    // Otherwise it is the answer to a question of this client, which had its reasons.
-    const unasked = this.lineState === "live";
-    this.lineState = "live";
-    if (part.outcome === "changes") {
-      for (const event of part.events) this.receive(event);
-      if (this.lineState !== "live") return;
-      // Without an event the epoch may have changed all the same; if the revision did, something was not understood.
-      if (this.position?.rev !== part.rev) return this.heal();
-      this.position = { epoch: part.epoch, rev: part.rev };
-      this.carets.adopt(part.cursors);
-      this.resend();
-    } else if (unasked && part.epoch === this.position?.epoch && part.rev < this.position.rev) {
-      // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
-      this.resend();
-    } else {
-      this.adoptSnapshot({ epoch: part.epoch, rev: part.rev }, part.content ?? "", part.cursors);
-      if (part.because === "rollback") this.events.emit("lost", part.history_end);
-    }
-    this.announce();
+    // While `doc.open` is under way its answer counts, which the front makes last or has made first.
+    if (this.obstacle === "closed" || this.lineState === "opening") return;
+    // Only `doc.open` creates.
+    if (part.outcome === "missing" && this.options.create !== undefined) return this.ask("position");
+    this.follow(part);
   }
 
   /** A durable event of this stream. @internal */
   receive(event: DurableEvent): void {
-    if (this.obstacle === "missing" && event.event === "doc.created") return this.openFrom(undefined);
-    if (this.lineState !== "live" || this.position === undefined) return;
-    if (this.held !== undefined) return void this.held.events.push(event);
-    const order = orderOf(this.position, event);
+    if (this.obstacle === "missing" && event.event === "doc.created") return this.ask("text");
+    const { copy } = this;
+    if (this.lineState !== "live" || copy === undefined) return;
+    const order = orderOf(copy.position, event);
     if (order === "old") return;
-    if (order === "gap") return this.openFrom(this.position);
+    if (order === "gap") return this.ask("position");
     const position = { epoch: event.epoch, rev: event.rev };
     if (event.event === "doc.applied") {
-      const own = this.inflight !== undefined && event.client === this.line.client && event.seq === this.inflight.seq;
-      if (own) this.acknowledge(event.op, position);
-      else this.remote(event.op, position, event.user);
-    } else if (event.event === "doc.created") {
-      this.position = position;
-      this.recent = [];
-    } else return this.heal();
+      const { inflight } = copy;
+      const own = inflight !== undefined && event.client === inflight.client && event.seq === inflight.seq;
+      if (!this.advance(copy, event.op, position, own, event.user)) return;
+    } else if (event.event === "doc.created") copy.moveTo(position);
+    else return this.heal("text");
     this.settle();
     this.announce();
   }
 
   /** People came, moved, went in this text. @internal */
   receiveCursors(event: CursorsEvent): void {
-    if (this.lineState !== "live" || this.position === undefined) return;
-    if (this.held !== undefined) return void this.held.told.push(event);
+    if (this.lineState !== "live" || this.copy === undefined) return;
     this.carets.receive(event);
     this.announce();
   }
 
-  /** The operations that lead from base to text. */
-  private pending(): Operation[] {
-    const pending = this.inflight === undefined ? [] : [this.inflight.op];
-    if (this.buffer !== undefined) pending.push(this.buffer);
-    return pending;
-  }
-
-  private ask<T>(command: Command, reader: (ok: unknown) => T): Promise<T> {
+  private request<T>(command: Command, reader: (ok: unknown) => T): Promise<T> {
     return new Promise((resolve, reject) =>
       this.line.request(command, reader, (answer) => ("ok" in answer ? resolve(answer.ok) : reject(answer.error))),
     );
@@ -429,43 +359,91 @@ export class Document {
     });
   }
 
-  private openFrom(position: Position | undefined): void {
+  /** Opens the document (again): to learn what came after the copy's position, or for the whole text. */
+  private ask(what: "position" | "text"): void {
     clearTimeout(this.timer);
     this.lineState = "opening";
-    this.held = undefined;
-    if (this.inflight !== undefined) delete this.inflight.answer;
+    const asked = ++this.opens;
     const command: Command = {
       do: "doc.open",
       room: this.line.room,
       doc: this.name,
-      position: position && formatPosition(position),
+      position: what === "position" ? this.resumePosition() : undefined,
       create: this.options.create === undefined ? undefined : { type: "text", content: this.options.create },
     };
     this.line.request(command, read.stream, (answer) => {
-      if (this.lineState !== "opening") return;
-      if ("ok" in answer) return this.adopt(answer.ok);
+      if (this.lineState !== "opening" || this.opens !== asked) return;
+      if ("ok" in answer) return this.follow(answer.ok);
       const { error } = answer;
       if (error.code === "OFFLINE" || error.code === "CLOSED") return;
-      if (error.code === "NOT_JOINED") return this.line.rejoin();
-      if (error.retry) this.later(() => this.openFrom(position), error);
-      else if (position !== undefined && (error.code === "ROLLBACK" || error.code === "RESET")) this.heal();
+      if (error.code === "NOT_JOINED") this.rejoin();
+      else if (error.retry) this.later(() => this.ask(what), error);
+      else if (what === "position" && (error.code === "ROLLBACK" || error.code === "RESET")) this.heal("text");
       else this.stop("refused", error);
     });
   }
 
-  /** Nothing here can be trusted against the front's text: takes a snapshot and rebases what is pending. */
-  private heal(): void {
+  /** The copy is not what the front has. The first time it is asked at once; if that does not help, ever slower. */
+  private heal(what: "position" | "text"): void {
     this.lineState = "opening";
-    // The first time at once; if that does not help, ever slower.
-    if (this.failures === 0) {
-      this.failures = 1;
-      this.openFrom(undefined);
-    } else this.later(() => this.openFrom(undefined));
+    this.opens += 1;
+    if (this.failures > 0) return this.later(() => this.ask(what));
+    this.failures = 1;
+    this.ask(what);
+  }
+
+  /** The front does not know that the room is joined. The answer to the join speaks of this document. */
+  private rejoin(): void {
+    this.lineState = "cut";
+    this.line.rejoin();
+  }
+
+  private follow(part: StreamPart): void {
+    if (part.outcome === "missing") return this.isMissing();
+    const wasLive = this.lineState === "live";
+    this.lineState = "live";
+    this.obstacle = undefined;
+    const position = { epoch: part.epoch, rev: part.rev };
+    const { copy, attempts } = this;
+    if (part.outcome === "changes") {
+      for (const event of part.events) this.receive(event);
+      if (this.lineState !== "live") return;
+      // A revision that was not reached means that something was not understood.
+      if (copy === undefined || copy.position.rev < part.rev) return this.heal("text");
+      // Without an event the epoch may have changed all the same.
+      if (copy.position.rev === part.rev) copy.moveTo(position);
+      this.carets.adopt(part.cursors);
+    } else if (copy === undefined) this.start(part.content ?? "", position);
+    // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
+    else if (wasLive && part.epoch === copy.position.epoch && part.rev <= copy.position.rev) return;
+    else copy.replace(part.content ?? "", position);
+    if (part.outcome === "snapshot") {
+      this.carets.adopt(part.cursors);
+      if (part.because === "rollback") this.events.emit("lost", part.history_end);
+    }
+    if (this.accepted === "forgotten") copy?.conclude();
+    // One of the events may have made way for the next operation already.
+    if (this.attempts === attempts) this.resend();
+    this.announce();
+  }
+
+  private start(base: string, position: Position): void {
+    this.copy = new Copy(
+      { base, position, began: position.rev },
+      {
+        moved: (op, user) => this.carets.moved(op, user),
+        shown: (op, user) => {
+          this.carets.shown(op);
+          this.events.emit("remote", op, { user });
+        },
+      },
+    );
+    this.failures = 0;
+    this.settleOpened.resolve();
+    this.events.emit("reset", base);
   }
 
   private isMissing(): void {
-    // The answer to a resumed join does not create: only `doc.open` does.
-    if (this.options.create !== undefined && this.lineState !== "opening") return this.openFrom(undefined);
     this.lineState = "live";
     this.obstacle = "missing";
     this.carets.clear();
@@ -473,200 +451,94 @@ export class Document {
     this.announce();
   }
 
-  private adoptSnapshot(position: Position, content: string, cursors: readonly Cursor[]): void {
-    if (this.position === undefined) {
-      this.position = position;
-      this.base = this.current = content;
-      this.carets.adopt(cursors);
-      this.failures = 0;
-      this.settleOpened.resolve();
-      this.events.emit("reset", content);
-      return;
-    }
-    const difference = this.differenceTo(content);
-    const inflight = this.inflight;
-    if (inflight === undefined || isNoop(transform(inflight.op, difference, "left"))) {
-      this.rebase({ position, content, cursors }, difference);
-      return this.resend();
-    }
-    // The operation in flight may be part of the snapshot. Only the front knows: the same identity is answered as before
-    // if it was accepted, and accepted on top of the snapshot if not. Until then the text stays as it is.
-    this.held = { position, content, difference, events: [], cursors, told: [] };
-    this.submit(position, content.length, transform(inflight.op, difference, "left"));
-  }
-
-  /** What turns base into `content`. A base that cannot be compared is replaced as a whole. */
-  private differenceTo(content: string): Operation {
+  private advance(copy: Copy, op: Operation, position: Position, own: boolean, user?: string): boolean {
     try {
-      return fromDiff(this.base, content);
+      copy.advance(op, position, own, user);
     } catch {
-      return normalise([content, -this.base.length]);
+      this.heal("text");
+      return false;
     }
-  }
-
-  /** Takes the snapshot as one accepted operation. */
-  private rebase({ position, content, cursors }: Pick<Held, "position" | "content" | "cursors">, difference: Operation): void {
-    this.position = position;
-    this.recent = [];
-    this.overPending(difference, undefined);
-    this.base = content;
-    this.carets.adopt(cursors);
-  }
-
-  private remote(op: Operation, position: Position, user: string | undefined): void {
-    try {
-      this.base = apply(this.base, op);
-    } catch {
-      return this.heal();
-    }
-    this.moveTo(position, op, user);
-    this.overPending(op, user);
-  }
-
-  private moveTo(position: Position, op: Operation, user: string | undefined): void {
-    this.position = position;
-    this.recent.push(op);
-    if (this.recent.length > RECENT_MAX) this.recent.shift();
-    this.carets.moved(op, user);
-  }
-
-  /** Moves the pending operations over an accepted one, and shows it. */
-  private overPending(op: Operation, user: string | undefined): void {
-    let shown = op;
-    if (this.inflight !== undefined) {
-      const mine = this.inflight.op;
-      this.inflight.op = transform(mine, shown, "left");
-      shown = transform(shown, mine, "right");
-    }
-    if (this.buffer !== undefined) {
-      const mine = this.buffer;
-      this.buffer = transform(mine, shown, "left");
-      shown = transform(shown, mine, "right");
-      if (this.buffer.length === 0) this.buffer = undefined;
-    }
-    this.show(shown, user);
-  }
-
-  private show(op: Operation, user: string | undefined): void {
-    if (isNoop(op)) return;
-    this.current = apply(this.current, op);
-    this.carets.shown(op);
-    this.events.emit("remote", op, { user });
-  }
-
-  /** The operation in flight was accepted as `op`, which made `position`. */
-  private acknowledge(op: Operation, position: Position): void {
-    const inflight = this.inflight as Inflight;
-    const agreed = sameOperation(inflight.op, op);
-    this.base = apply(this.base, inflight.op);
-    this.moveTo(position, inflight.op, undefined);
-    this.inflight = undefined;
-    // Both sides transform by the same rules over the same operations. If they still differ, the texts do.
-    if (!agreed) return this.heal();
-    this.failures = 0;
-    this.flush();
-  }
-
-  /** Takes the operation in flight back from the text: it was refused, or is part of the base already. */
-  private withdraw(): void {
-    const inflight = this.inflight as Inflight;
-    this.inflight = undefined;
-    let undo = invert(inflight.op, this.base);
-    if (this.buffer !== undefined) {
-      const mine = this.buffer;
-      this.buffer = transform(mine, undo, "left");
-      undo = transform(undo, mine, "right");
-      if (this.buffer.length === 0) this.buffer = undefined;
-    }
-    this.show(undo, undefined);
-    this.flush();
+    if (own) this.concluded();
+    return true;
   }
 
   /** Sends the next operation if none is on its way. */
   private flush(): void {
-    if (this.lineState !== "live" || this.inflight !== undefined || this.buffer === undefined) return;
-    const { first, rest } = split(this.buffer, COMPONENTS_MAX, INSERT_UNITS_MAX);
-    this.buffer = rest;
-    this.inflight = { seq: this.line.nextSeq(), op: first };
+    const { copy } = this;
+    if (this.lineState !== "live" || copy?.inflight !== undefined || copy?.buffer === undefined) return;
+    copy.launch(this.line.client, this.line.nextSeq(), COMPONENTS_MAX, INSERT_UNITS_MAX);
     this.resend();
   }
 
   /** Sends the operation in flight (again, with the same identity), or the next one. */
   private resend(): void {
-    if (this.lineState !== "live" || this.held !== undefined || this.position === undefined) return;
-    // Others deleted all that it touched: wherever it is now, it changes nothing.
-    if (this.inflight !== undefined && isNoop(this.inflight.op)) this.inflight = undefined;
-    if (this.inflight === undefined) return this.flush();
-    this.submit(this.position, this.base.length, this.inflight.op);
-  }
-
-  private submit(base: Position, len: number, op: Operation): void {
-    const inflight = this.inflight as Inflight;
-    const { seq } = inflight;
+    const { copy } = this;
+    this.accepted = undefined;
+    if (this.lineState !== "live" || copy === undefined) return;
+    if (copy.inflight === undefined) return this.flush();
+    const op = copy.outgoing;
+    if (isNoop(op)) {
+      // Others deleted all that it touched: wherever it is now, it changes nothing.
+      copy.conclude();
+      return this.flush();
+    }
+    const { client, seq } = copy.inflight;
+    const { rev, epoch } = copy.position;
     const attempt = ++this.attempts;
-    delete inflight.answer;
-    const { room, client } = this.line;
-    const command: Command = { do: "doc.submit", room, doc: this.name, rev: base.rev, epoch: base.epoch, op, len, client, seq };
+    const { room } = this.line;
+    const command: Command = { do: "doc.submit", room, doc: this.name, rev, epoch, op, len: copy.base.length, client, seq };
     this.line.request(command, read.submitted, (answer) => {
       // Its own event may have come first, or the line may have been cut and resumed.
-      if (this.lineState !== "live" || this.inflight?.seq !== seq) return;
-      // The answer to an earlier attempt may speak of a history that is no more; the last attempt's knows both.
-      if (this.attempts !== attempt) return;
-      if ("ok" in answer) this.accepted(answer.ok, base.rev);
-      else this.notAccepted(answer.error);
+      if (this.lineState !== "live" || this.attempts !== attempt || copy.inflight?.seq !== seq) return;
+      if ("ok" in answer) this.wasAccepted(copy, answer.ok, rev);
+      else this.notAccepted(copy, answer.error);
       this.announce();
     });
   }
 
-  private accepted(answer: DocSubmitted, baseRev: number): void {
-    const inflight = this.inflight as Inflight;
-    const held = this.held;
-    if (held !== undefined) {
-      this.held = undefined;
-      if (answer.duplicate && answer.rev <= held.position.rev) {
-        // It is part of the snapshot: so it is part of what the snapshot is compared with.
-        this.base = apply(this.base, inflight.op);
-        this.inflight = undefined;
-        this.rebase(held, fromDiff(this.base, held.content));
-      } else this.rebase(held, held.difference);
-      for (const event of held.told) this.carets.receive(event);
-      for (const event of held.events) this.receive(event);
-      if (this.inflight !== inflight) return this.flush();
+  private wasAccepted(copy: Copy, answer: SubmitAnswer, baseRev: number): void {
+    const { epoch, rev, op, concurrent } = answer;
+    const { attempts } = this;
+    if (!answer.duplicate && op !== undefined && epoch === copy.position.epoch) {
+      // The reply may have overtaken events: what they say is in it.
+      const accepted = isNoop(op) ? concurrent : [...concurrent, op];
+      const isWhole = baseRev + accepted.length === rev;
+      for (const [i, it] of isWhole ? accepted.entries() : []) {
+        const next = { epoch, rev: baseRev + 1 + i };
+        if (next.rev === copy.position.rev + 1 && !this.advance(copy, it, next, it === op)) return;
+      }
     }
-    // The reply overtook events that it tells of: what they say is in it.
-    const own = isNoop(answer.op) ? 0 : 1;
-    if (!answer.duplicate && baseRev + answer.concurrent.length + own === answer.rev) {
-      answer.concurrent.forEach((op, i) => {
-        const rev = baseRev + 1 + i;
-        if (rev === (this.position as Position).rev + 1 && this.lineState === "live") this.remote(op, { epoch: answer.epoch, rev }, undefined);
-      });
-    }
-    // One of these showed a hole: the document opens again, and the operation is sent again on what comes then.
-    if (this.lineState !== "live") return;
-    inflight.answer = answer;
+    // It may have been concluded, and the next one be on its way.
+    if (this.attempts !== attempts || copy.inflight === undefined) return;
+    this.accepted = { epoch, rev };
     this.settle();
   }
 
   /** Concludes an operation whose reply came before the events that lead up to it. */
   private settle(): void {
-    const inflight = this.inflight;
-    const answer = inflight?.answer;
-    if (inflight === undefined || answer === undefined || this.position === undefined || this.lineState !== "live") return;
-    const { rev } = this.position;
-    if (isNoop(answer.op)) {
-      if (rev < answer.rev) return;
-      // It became empty on its way and made no revision.
-      if (isNoop(inflight.op)) this.inflight = undefined;
-      else this.withdraw();
-      this.failures = 0;
-      this.flush();
-    } else if (rev + 1 === answer.rev) this.acknowledge(answer.op, { epoch: answer.epoch, rev: answer.rev });
-    // Its event went by under another name: it is in the base, and here once more.
-    else if (rev >= answer.rev) this.withdraw();
+    const { accepted, copy } = this;
+    if (accepted === undefined || accepted === "forgotten" || copy?.inflight === undefined) return;
+    switch (copy.standing(accepted)) {
+      case "held":
+        // It made no revision, or its event went by under another name.
+        copy.conclude();
+        return this.concluded();
+      case "ahead":
+        return;
+      case "lost":
+        return this.later(() => this.resend());
+      case "elsewhere":
+        return this.heal("position");
+    }
   }
 
-  private notAccepted(error: StoaError): void {
-    const inflight = this.inflight as Inflight;
+  private concluded(): void {
+    this.accepted = undefined;
+    this.failures = 0;
+    this.flush();
+  }
+
+  private notAccepted(copy: Copy, error: StoaError): void {
     switch (error.code) {
       case "OFFLINE":
       case "CLOSED":
@@ -674,26 +546,23 @@ export class Document {
       case "STALE":
       case "AHEAD":
       case "DESYNC":
+        return this.heal("text");
       case "ROLLBACK":
       case "RESET":
-        return this.heal();
       case "NOT_FOUND":
-        return this.openFrom(this.position);
+        return this.heal("position");
       case "NOT_JOINED":
-        return this.line.rejoin();
+        return this.rejoin();
       case "FORGOTTEN":
-        // It was accepted so long ago that the front has forgotten where: the snapshot has it.
-        this.held = undefined;
-        this.base = apply(this.base, inflight.op);
-        this.inflight = undefined;
-        return this.heal();
+        // It was accepted so long ago that the front has forgotten where: whatever is the front's text now, it is in it.
+        this.heal("position");
+        this.accepted = "forgotten";
+        return;
     }
-    if (error.retry) return this.later(() => (this.held === undefined ? this.resend() : this.openFrom(undefined)), error);
-    const held = this.held;
-    this.held = undefined;
-    const { op } = inflight;
-    this.withdraw();
-    if (held !== undefined) this.heal();
+    if (error.retry) return this.later(() => this.resend(), error);
+    const op = copy.inflight?.op ?? [];
+    copy.conclude();
+    this.flush();
     this.events.emit("refused", error, op);
     this.line.report(error);
   }
@@ -708,7 +577,6 @@ export class Document {
   private stop(obstacle: "refused" | "closed", error: StoaError): void {
     clearTimeout(this.timer);
     this.lineState = "cut";
-    this.held = undefined;
     this.obstacle = obstacle;
     this.carets.clear();
     this.settleOpened.reject(error);

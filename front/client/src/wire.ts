@@ -60,6 +60,12 @@ export interface OperationsAnswer extends Omit<DocPage, "events"> {
   events: readonly EventOf<"doc.applied">[];
 }
 
+/** The answer to `doc.submit`. */
+export interface SubmitAnswer extends Omit<DocSubmitted, "op"> {
+  /** As it was applied; `undefined` for one accepted before that is no longer kept. */
+  op: Operation | undefined;
+}
+
 /** The answer to `room.join`. */
 export interface JoinAnswer {
   streams: ReadonlyMap<string, StreamPart>;
@@ -320,9 +326,9 @@ export const read = {
   join: reader(joined),
   stream: reader(streamPart),
   posted: reader((from): MsgPosted => ({ ...written(from), n: integer(from["n"], "n") })),
-  submitted: reader((from): DocSubmitted => ({
+  submitted: reader((from): SubmitAnswer => ({
     ...written(from),
-    op: operation(from["op"]),
+    op: optional(from["op"], operation),
     concurrent: list(from["concurrent"], "concurrent", operation),
   })),
   document: reader((from): DocState => ({

@@ -342,6 +342,84 @@ describe("replaced history", () => {
     expect([text(), ada.document.text, ada.document.state]).toEqual(["theirs abc!", "theirs abc!", "synchronised"]);
   });
 
+  test("what the front made of an own edit stands, also when the line breaks before more can be asked", async () => {
+    const ada = person("ada");
+    await pass(10);
+    front.swallow("doc.submit", "request");
+    ada.document.edit(["mine!"]);
+    // As long as the own one, so that no length tells.
+    front.edit("lobby", "main", ["their"], { user: "ada", client: ada.stoa.client, seq: 1 });
+    front.delay = () => 100;
+    await pass(10);
+    front.cut();
+    front.delay = () => 0;
+    await pass(15_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["theirabc", "theirabc", "synchronised"]);
+  });
+
+  test("a snapshot, a cut, a resend: an edit that the front had accepted before is shown where the front has it", async () => {
+    const ada = person("ada", "xxxx");
+    await pass(10);
+    front.swallow("doc.submit", "reply");
+    front.delay = () => 40;
+    ada.document.edit([2, "A"]);
+    // It is accepted; its event and its answer are lost with the line.
+    await pass(41);
+    front.cut();
+    front.delay = () => 0;
+    // Where it went in a text that looks the same all over cannot be seen from a difference.
+    front.edit("lobby", "main", ["xx"]);
+    front.opsKept = 0;
+    await pass(1);
+    ada.document.edit([3, "B"]);
+    await pass(5_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["xxxxABxx", "xxxxABxx", "synchronised"]);
+  });
+
+  test("an accepted edit whose operation is no longer kept is not doubled", async () => {
+    const ada = person("ada");
+    await pass(10);
+    front.delay = () => 40;
+    ada.document.edit(["1"]);
+    await pass(41);
+    front.cut();
+    front.delay = () => 0;
+    front.opsKept = 0;
+    front.doc("lobby", "main").written.set(`${ada.stoa.client}:1`, { rev: 1, epoch: front.doc("lobby", "main").epoch, op: null, concurrent: [] });
+    await pass(5_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["1abc", "1abc", "synchronised"]);
+  });
+
+  test("a failover lost an accepted edit whose answer comes late: it is sent again", async () => {
+    const ada = person("ada");
+    await pass(10);
+    let lane = 0;
+    // The request and all events take no time, the answer takes long.
+    front.delay = () => (lane++ === 1 ? 200 : 0);
+    ada.document.edit([3, "!"]);
+    front.rollback("lobby", "main", 0);
+    await pass(0);
+    front.delay = () => 0;
+    await pass(5_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["abc!", "abc!", "synchronised"]);
+  });
+
+  test("an own edit that a document took with it when it was deleted is in the one made after it, once", async () => {
+    const ada = person("ada");
+    await pass(10);
+    front.swallow("doc.submit", "reply");
+    front.delay = () => 40;
+    ada.document.edit([3, "!"]);
+    await pass(41);
+    expect(text()).toBe("abc!");
+    front.cut();
+    front.delay = () => 0;
+    front.reset("lobby", "main", "new abc");
+    await pass(5_000);
+    // Nobody ever said that it was accepted: to its author it is unsaved work.
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["new abc!", "new abc!", "synchronised"]);
+  });
+
   test("an accepted edit whose event does not say whose it is is not doubled", async () => {
     const ada = person("ada");
     await pass(10);

@@ -138,6 +138,8 @@ export class FakeFront {
   delay: () => number = () => 0;
   random: () => number = Math.random;
   pingIntervalMs = 25_000;
+  /** The text of every document at every position that there ever was, by `<epoch>:<rev>`. */
+  readonly past = new Map<string, string>();
   readonly Socket: new (url: string) => WebSocketLike;
 
   private readonly connections = new Set<Line>();
@@ -204,7 +206,8 @@ export class FakeFront {
     }
     for (const [identity, answer] of doc.written) if ((answer["rev"] as number) > rev) doc.written.delete(identity);
     doc.rev = rev;
-    doc.epoch = this.epoch();
+    doc.epoch = this.epoch(doc.epoch);
+    this.past.set(`${doc.epoch}:${doc.rev}`, doc.text);
     this.resync(room, name, { ...this.snapshot(doc, "rollback"), history_end: rev });
   }
   /** The document is replaced. */
@@ -506,6 +509,7 @@ export class FakeFront {
     const event = { event: "doc.applied", room, stream: `doc:${name}`, epoch: doc.epoch, from: doc.rev, rev: ++doc.rev, op, at_ms: Date.now(), ...by };
     doc.events.set(doc.rev, event);
     doc.texts.set(doc.rev, doc.text);
+    this.past.set(`${doc.epoch}:${doc.rev}`, doc.text);
     this.tell(room, name, event);
   }
 
@@ -557,12 +561,15 @@ export class FakeFront {
   }
 
   private newDoc(text: string): Doc {
-    return { epoch: this.epoch(), rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Set() };
+    const epoch = this.epoch();
+    this.past.set(`${epoch}:0`, text);
+    return { epoch, rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Set() };
   }
 
-  private epoch(): string {
+  /** The epoch after `last`; without one, the first epoch of something new. */
+  private epoch(last = "0"): string {
     this.epochs += 1;
-    return `${this.epochs}.${(0x9f3a12c0 + this.epochs).toString(16)}`;
+    return `${Number.parseInt(last, 10) + 1}.${(0x9f3a12c0 + this.epochs).toString(16)}`;
   }
 }
 

@@ -34,6 +34,12 @@ interface Story {
   upsets?: number;
 }
 
+/** What a client takes for the front's text is the front's text at that position, whatever else is going on. */
+function basesHold(document: Document, front: FakeFront): void {
+  const { copy } = document as unknown as { copy: { base: string } | undefined };
+  if (copy !== undefined) expect(copy.base).toBe(front.past.get(`${document.epoch}:${document.rev}`));
+}
+
 async function live(seed: number, story: Story): Promise<void> {
   const random = new Random(seed);
   // Retries spread by chance as well: all of it has to come from the seed, or a failure could not be brought back.
@@ -104,6 +110,7 @@ async function live(seed: number, story: Story): Promise<void> {
       if (random.chance(0.02)) front.refuse("doc.submit", "UNAVAILABLE", { retry: true });
     }
     await vi.advanceTimersByTimeAsync(random.below(60));
+    for (const { document } of people) basesHold(document, front);
   }
   // Quiet: everything that is under way arrives.
   front.swallow("nothing", "reply");
@@ -127,10 +134,13 @@ async function live(seed: number, story: Story): Promise<void> {
   for (const { stoa } of people) stoa.close();
 }
 
+/** `STOA_ROUNDS=10` runs ten times as many rounds: for a soak. */
+const times = Number(process.env["STOA_ROUNDS"] ?? 1);
+
 function stories(name: string, rounds: number, story: Story): void {
   test(name, async () => {
     const seed = seedOf(name);
-    for (let round = 0; round < rounds; round++) {
+    for (let round = 0; round < rounds * times; round++) {
       try {
         await live(seed + round, story);
       } catch (error) {
@@ -138,7 +148,7 @@ function stories(name: string, rounds: number, story: Story): void {
         throw error;
       }
     }
-  });
+  }, 60_000 * times);
 }
 
 stories("two people type at once over slow lines", 20, { people: 2, steps: 80, cuts: 0, losses: false, deletions: true });

@@ -1,0 +1,212 @@
+/**
+ * A client's copy of a shared text, without line, clock or chance:
+ *
+ *     synchronised          text = base
+ *     awaiting              text = base + inflight             one operation is on its way, or waits for the line
+ *     awaiting-with-buffer  text = base + inflight + buffer    what was typed meanwhile, composed to one operation
+ *
+ * `base` is the front's text at `position`, and nothing but the front's own words moves it: a snapshot (`replace`) or the
+ * next accepted operation as the front applied it (`advance`, the client's own ones included). So it cannot deviate,
+ * whatever becomes of the pending operations: these decide only what is shown beside it until they are accepted.
+ *
+ * A snapshot does not say whether the operation in flight is part of it. Until that is known, the pending operations and
+ * `text` stay as they are, on the text that they were made on (`anchor`), while base goes on:
+ *
+ *     in doubt              text = anchor + inflight + buffer
+ *
+ * Accepted or refused, the end of the operation in flight is the same: base says what is true of it, `text` takes over the
+ * difference, and the buffer moves over that.
+ */
+import {
+  apply,
+  compose,
+  fromDiff,
+  invert,
+  isNoop,
+  normalise,
+  sameOperation,
+  split,
+  transform,
+  type Operation,
+} from "./ot/index.js";
+import { epochNumber } from "./stream.js";
+import type { Position } from "./wire.js";
+
+/** The operation that is on its way. Its identity stays from the first attempt until its end. */
+export interface Inflight {
+  readonly client: string;
+  readonly seq: number;
+  readonly op: Operation;
+}
+
+/** All that a copy is, as one value: what survives a reload. */
+export interface StoredCopy {
+  position: Position;
+  began: number;
+  base: string;
+  anchor?: string | undefined;
+  inflight?: Inflight | undefined;
+  buffer?: Operation | undefined;
+}
+
+/** What is told of a copy while it moves. */
+export interface CopyHooks {
+  /** `base` moved by an accepted operation; `user` if it is somebody else's. */
+  moved(op: Operation, user: string | undefined): void;
+  /** `text` changed, but not through `edit`. */
+  shown(op: Operation, user: string | undefined): void;
+}
+
+/**
+ * Where a revision that the front named stands: `held`: base contains it; `ahead`: events will lead there; `lost`: base has
+ * a history in which it is no more; `elsewhere`: of a history that is not known here yet.
+ */
+export type Standing = "held" | "ahead" | "lost" | "elsewhere";
+
+/** Accepted operations that are kept to locate positions of others who are a little behind. */
+const RECENT_MAX = 100;
+
+export class Copy {
+  /** Where `base` is. */
+  position: Position;
+  base: string;
+  text: string;
+  inflight: Inflight | undefined;
+  buffer: Operation | undefined;
+  /** The last accepted operations, without gaps; the last one made `position`. */
+  recent: Operation[] = [];
+  private anchor: string | undefined;
+  /** Up to this revision the history may be of older epochs than `position.epoch`. */
+  private began: number;
+
+  constructor(
+    { position, began, base, anchor, inflight, buffer }: StoredCopy,
+    private readonly hooks: CopyHooks,
+  ) {
+    this.position = position;
+    this.began = began;
+    this.base = base;
+    this.anchor = anchor;
+    this.inflight = inflight;
+    this.buffer = buffer;
+    this.text = [inflight?.op ?? [], buffer ?? []].reduce<string>(apply, anchor ?? base);
+  }
+
+  /** The operations that lead from base to text. */
+  get pending(): Operation[] {
+    const pending = this.anchor === undefined ? [] : [difference(this.base, this.anchor)];
+    if (this.inflight !== undefined) pending.push(this.inflight.op);
+    if (this.buffer !== undefined) pending.push(this.buffer);
+    return pending;
+  }
+
+  get stored(): StoredCopy {
+    const { position, began, base, anchor, inflight, buffer } = this;
+    return { position, began, base, anchor, inflight, buffer };
+  }
+
+  /** The user edits `text`. */
+  edit(op: Operation): void {
+    this.text = apply(this.text, op);
+    this.buffer = this.buffer === undefined ? op : compose(this.buffer, op, "early");
+  }
+
+  /** Puts the buffer in flight, or as much of it as the bounds allow (see `split`). Call it when nothing is. */
+  launch(client: string, seq: number, componentsMax: number, insertMax: number): void {
+    if (this.buffer === undefined) return;
+    const { first, rest } = split(this.buffer, componentsMax, insertMax);
+    this.buffer = rest;
+    this.inflight = { client, seq, op: first };
+  }
+
+  /** The operation in flight as it has to be sent: on base. */
+  get outgoing(): Operation {
+    const op = this.inflight?.op ?? [];
+    return this.anchor === undefined ? op : transform(op, difference(this.anchor, this.base), "left");
+  }
+
+  /**
+   * The front accepted `op`, which made `position`: the one after this one.
+   *
+   * @param own whether it is what became of the operation in flight
+   * @throws StoaError if it does not fit: then base is not what the front has, and nothing has changed
+   */
+  advance(op: Operation, position: Position, own: boolean, user?: string): void {
+    const before = this.base;
+    this.base = apply(before, op);
+    this.moveTo(position);
+    this.recent.push(op);
+    if (this.recent.length > RECENT_MAX) this.recent.shift();
+    this.hooks.moved(op, own ? undefined : user);
+    if (!own) {
+      if (this.anchor === undefined) this.overPending(op, user);
+      return;
+    }
+    const mine = this.inflight?.op ?? [];
+    if (this.anchor !== undefined) return this.conclude();
+    this.inflight = undefined;
+    // Both sides transform by the same rules over the same operations. If they differ all the same, the front is right.
+    if (!sameOperation(mine, op)) this.overPending(difference(apply(before, mine), this.base), undefined);
+  }
+
+  /** The history goes on here, under the epoch of `position`. */
+  moveTo(position: Position): void {
+    if (position.epoch !== this.position.epoch) this.began = this.position.rev;
+    this.position = position;
+  }
+
+  /** The front's text is `content`, whatever came before. */
+  replace(content: string, position: Position): void {
+    const before = this.base;
+    this.base = content;
+    this.position = position;
+    this.began = position.rev;
+    this.recent = [];
+    if (this.inflight !== undefined) this.anchor ??= before;
+    else this.overPending(difference(before, content), undefined);
+  }
+
+  /** Where a revision is that the front says it accepted the operation in flight as. */
+  standing({ epoch, rev }: Position): Standing {
+    if (epoch === this.position.epoch) return rev <= this.position.rev ? "held" : "ahead";
+    if (epochNumber(epoch) >= epochNumber(this.position.epoch)) return "elsewhere";
+    return rev <= this.began ? "held" : "lost";
+  }
+
+  /** The operation in flight came to its end: it is part of base, or never will be. */
+  conclude(): void {
+    if (this.inflight === undefined) return;
+    const { anchor } = this;
+    const { op } = this.inflight;
+    this.inflight = this.anchor = undefined;
+    this.overPending(anchor === undefined ? invert(op, this.base) : difference(apply(anchor, op), this.base), undefined);
+  }
+
+  /** Moves the pending operations over a change of what is below them, and shows it. */
+  private overPending(op: Operation, user: string | undefined): void {
+    let shown = op;
+    if (this.inflight !== undefined) {
+      const mine = this.inflight.op;
+      this.inflight = { ...this.inflight, op: transform(mine, shown, "left") };
+      shown = transform(shown, mine, "right");
+    }
+    if (this.buffer !== undefined) {
+      const mine = this.buffer;
+      this.buffer = transform(mine, shown, "left");
+      shown = transform(shown, mine, "right");
+      if (this.buffer.length === 0) this.buffer = undefined;
+    }
+    if (isNoop(shown)) return;
+    this.text = apply(this.text, shown);
+    this.hooks.shown(shown, user);
+  }
+}
+
+/** What turns one text into another. Texts that cannot be compared (half a character in one) are replaced as a whole. */
+function difference(from: string, to: string): Operation {
+  try {
+    return fromDiff(from, to);
+  } catch {
+    return normalise([to, -from.length]);
+  }
+}

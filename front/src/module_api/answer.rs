@@ -1,82 +1,49 @@
 //! The module's replies, parsed. JSON inside them stays text.
 
+use super::opened::ReadState;
+use crate::conn::Text;
 use crate::frame::FrameError;
-use axum::extract::ws::Utf8Bytes;
 use fred::types::{Key, Value};
 use std::collections::HashMap;
-use stoa_core::epoch::{Epoch, Position};
+use stoa_core::epoch::Position;
 
-/// One stream as `ROOM.OPEN` answers it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Opened {
-    /// The stream.
-    pub stream: String,
-    /// What the answer leads to.
-    pub position: Position,
-    /// How.
-    pub outcome: Outcome,
-    /// Presence: who types now. It has no revision, so it stands beside changes too.
-    pub typing: Option<Vec<Utf8Bytes>>,
-    /// Document: where people are, each JSON. They have no revision of their own, so they stand beside changes too.
-    pub cursors: Option<Vec<Utf8Bytes>>,
-}
-
-/// How a stream is brought up to date.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// By exactly what was missed: revisions and frames.
-    Changes {
-        /// Oldest first.
-        events: Vec<(u64, Utf8Bytes)>,
-    },
-    /// By a whole.
-    Snapshot {
-        /// Why.
-        because: String,
-        /// The last revision that survived a failover.
-        history_end: Option<u64>,
-        /// The whole.
-        body: SnapshotBody,
-    },
-    /// There is no such stream.
-    Missing,
-}
-
-/// A stream as a whole.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SnapshotBody {
-    /// The newest messages.
-    Log {
-        /// Oldest first, each JSON.
-        messages: Vec<Utf8Bytes>,
-        /// Whether there are older ones.
-        more: bool,
-    },
-    /// Who is here.
-    Presence {
-        /// How many users.
-        count: u64,
-        /// Each JSON.
-        members: Vec<Utf8Bytes>,
-    },
-    /// A document.
-    Document {
-        /// `text`
-        kind: String,
-        /// The text itself, not JSON.
-        content: Utf8Bytes,
-    },
-}
-
-/// The answer of `MSG.POST`.
+/// The answer of a command that writes one message. What a command does not say is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Posted {
+pub struct Written {
     /// The message's number.
     pub n: u64,
     /// Where the log is now.
     pub position: Position,
-    /// Whether it was posted before.
+    /// Whether it was written before.
     pub duplicate: bool,
+    /// Whether anything is different now.
+    pub changed: Option<bool>,
+    /// How many have reacted like this.
+    pub count: Option<u64>,
+    /// How long the text is, in UTF-16 units.
+    pub length: Option<u64>,
+    /// Whether somebody asked the writer to stop.
+    pub cancelled: Option<bool>,
+}
+
+/// The answer of `MSG.READ`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// Where the log is now.
+    pub position: Position,
+    /// Whether the mark moved.
+    pub changed: bool,
+}
+
+/// What somebody has not read: the answer of `MSG.UNREAD`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// What they have not read.
+    pub state: ReadState,
+    /// The number of the newest message.
+    pub n: u64,
+    /// Where the log is.
+    pub position: Position,
 }
 
 /// The answer of `MSG.RANGE`.
@@ -85,9 +52,13 @@ pub struct Range {
     /// Where the log is.
     pub position: Position,
     /// Oldest first, each JSON.
-    pub messages: Vec<Utf8Bytes>,
-    /// Whether there are further ones.
-    pub more: bool,
+    pub messages: Vec<Text>,
+    /// Whether there are further ones in the direction that was asked for; around a message there is none.
+    pub more: Option<bool>,
+    /// Whether there are older ones.
+    pub more_before: Option<bool>,
+    /// Whether there are newer ones.
+    pub more_after: Option<bool>,
 }
 
 /// The answer of `DOC.SUBMIT` and `DOC.UNDO`.
@@ -96,11 +67,11 @@ pub struct Submitted {
     /// Where the document is now.
     pub position: Position,
     /// The operation as it was applied, JSON.
-    pub op: Utf8Bytes,
+    pub op: Text,
     /// Whether it was applied before.
     pub duplicate: bool,
     /// What others had done since the base, each JSON.
-    pub concurrent: Vec<Utf8Bytes>,
+    pub concurrent: Vec<Text>,
 }
 
 /// The answer of `DOC.GET`.
@@ -111,7 +82,47 @@ pub struct DocumentAt {
     /// `text`
     pub kind: String,
     /// The text itself.
-    pub content: Utf8Bytes,
+    pub content: Text,
+}
+
+/// The answer of `DOC.INFO`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentInfo {
+    /// `text`
+    pub kind: Text,
+    /// How lines end: `lf` or `any`.
+    pub eol: Text,
+    /// Where the document is.
+    pub position: Position,
+    /// The oldest revision that can be read or based on.
+    pub first_rev: u64,
+    /// How many operations are kept.
+    pub operations: u64,
+    /// Their size in bytes.
+    pub operation_bytes: u64,
+    /// The length of the text in bytes of UTF-8.
+    pub bytes: u64,
+    /// The length of the text in UTF-16 units.
+    pub utf16: u64,
+    /// The length of the text in Unicode scalar values.
+    pub chars: u64,
+    /// How many identities are remembered.
+    pub writers: u64,
+    /// How many cursors are known.
+    pub cursors: u64,
+    /// Texts that are kept under a name.
+    pub tags: Vec<Tag>,
+}
+
+/// A text that is kept under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The name.
+    pub name: Text,
+    /// The revision of the text.
+    pub rev: u64,
+    /// When it was tagged, in milliseconds of Unix time.
+    pub at_ms: u64,
 }
 
 /// The answer of `DOC.OPS`.
@@ -124,18 +135,72 @@ pub struct Operations {
     /// The last revision in this page.
     pub through: u64,
     /// Frames, oldest first.
-    pub events: Vec<(u64, Utf8Bytes)>,
+    pub events: Vec<(u64, Text)>,
 }
 
-impl Posted {
+impl Written {
     pub(super) fn read(mut fields: Fields) -> Result<Self, FrameError> {
-        Ok(Posted { n: fields.number("n")?, position: fields.position()?, duplicate: fields.flag("duplicate")? })
+        Ok(Written {
+            n: fields.number("n")?,
+            position: fields.position()?,
+            duplicate: fields.flag("duplicate")?,
+            changed: fields.optional_flag("changed")?,
+            count: fields.optional_number("count")?,
+            length: fields.optional_number("length")?,
+            cancelled: fields.optional_flag("cancelled")?,
+        })
+    }
+}
+
+impl Marked {
+    pub(super) fn read(mut fields: Fields) -> Result<Self, FrameError> {
+        Ok(Marked { position: fields.position()?, changed: fields.flag("changed")? })
+    }
+}
+
+impl Unread {
+    pub(super) fn read(mut fields: Fields) -> Result<Self, FrameError> {
+        Ok(Unread {
+            state: fields.read_state()?.ok_or_else(|| unexpected("read"))?,
+            n: fields.number("n")?,
+            position: fields.position()?,
+        })
     }
 }
 
 impl Range {
     pub(super) fn read(mut fields: Fields) -> Result<Self, FrameError> {
-        Ok(Range { position: fields.position()?, messages: fields.texts("messages")?, more: fields.flag("more")? })
+        Ok(Range {
+            position: fields.position()?,
+            messages: fields.texts("messages")?,
+            more: fields.optional_flag("more")?,
+            more_before: fields.optional_flag("more_before")?,
+            more_after: fields.optional_flag("more_after")?,
+        })
+    }
+}
+
+impl DocumentInfo {
+    pub(super) fn read(mut fields: Fields) -> Result<Self, FrameError> {
+        let mut flat = list(fields.take("tags")?)?.into_iter();
+        let mut tags = Vec::with_capacity(flat.len() / 3);
+        while let (Some(name), Some(rev), Some(at)) = (flat.next(), flat.next(), flat.next()) {
+            tags.push(Tag { name: text(name)?, rev: integer(&rev)?, at_ms: integer(&at)? });
+        }
+        Ok(DocumentInfo {
+            kind: fields.text("type")?,
+            eol: fields.text("eol")?,
+            position: fields.position()?,
+            first_rev: fields.number("first_rev")?,
+            operations: fields.number("operations")?,
+            operation_bytes: fields.number("operation_bytes")?,
+            bytes: fields.number("bytes")?,
+            utf16: fields.number("utf16")?,
+            chars: fields.number("chars")?,
+            writers: fields.number("writers")?,
+            cursors: fields.number("cursors")?,
+            tags,
+        })
     }
 }
 
@@ -168,40 +233,6 @@ impl Operations {
     }
 }
 
-impl Opened {
-    fn read(stream: &str, mut fields: Fields) -> Result<Self, FrameError> {
-        let outcome = match &*fields.text("outcome")? {
-            "changes" => Outcome::Changes { events: fields.events()? },
-            "snapshot" => Outcome::Snapshot {
-                because: fields.text("because")?.to_string(),
-                history_end: fields.optional("history_end").map(|value| integer(&value)).transpose()?,
-                body: fields.body()?,
-            },
-            "missing" => {
-                return Ok(Opened {
-                    stream: stream.into(),
-                    position: NOWHERE,
-                    outcome: Outcome::Missing,
-                    typing: None,
-                    cursors: None,
-                });
-            }
-            other => return Err(unexpected(&format!("outcome `{other}`"))),
-        };
-        let typing = fields.optional("typing").map(texts).transpose()?;
-        let cursors = fields.optional("cursors").map(texts).transpose()?;
-        Ok(Opened { stream: stream.into(), position: fields.position()?, outcome, typing, cursors })
-    }
-}
-
-const NOWHERE: Position = Position { epoch: Epoch { number: 0, id: 0 }, rev: 0 };
-
-/// The reply of `ROOM.OPEN`, in the order of the question.
-pub(super) fn open_list<'a>(names: impl Iterator<Item = &'a str>, reply: Value) -> Result<Vec<Opened>, FrameError> {
-    let Value::Array(parts) = reply else { return Err(unexpected("no list")) };
-    names.zip(parts).map(|(name, part)| Opened::read(name, Fields::read(part)?)).collect()
-}
-
 /// A map in a reply.
 pub(super) struct Fields(HashMap<Key, Value>);
 
@@ -210,28 +241,31 @@ impl Fields {
         reply.into_map().map(|map| Fields(map.inner())).map_err(|_| unexpected("no map"))
     }
 
-    fn take(&mut self, name: &'static str) -> Result<Value, FrameError> {
+    pub(super) fn take(&mut self, name: &'static str) -> Result<Value, FrameError> {
         self.optional(name).ok_or_else(|| unexpected(name))
     }
-    fn optional(&mut self, name: &'static str) -> Option<Value> {
+    pub(super) fn optional(&mut self, name: &'static str) -> Option<Value> {
         self.0.remove(&Key::from_static_str(name)).filter(|value| !value.is_null())
     }
-    fn number(&mut self, name: &'static str) -> Result<u64, FrameError> {
+    pub(super) fn number(&mut self, name: &'static str) -> Result<u64, FrameError> {
         integer(&self.take(name)?)
     }
-    fn flag(&mut self, name: &'static str) -> Result<bool, FrameError> {
-        match self.take(name)? {
-            Value::Boolean(flag) => Ok(flag),
-            value => Ok(integer(&value)? != 0),
-        }
+    pub(super) fn flag(&mut self, name: &'static str) -> Result<bool, FrameError> {
+        flag(&self.take(name)?)
     }
-    fn text(&mut self, name: &'static str) -> Result<Utf8Bytes, FrameError> {
+    pub(super) fn optional_number(&mut self, name: &'static str) -> Result<Option<u64>, FrameError> {
+        self.optional(name).map(|value| integer(&value)).transpose()
+    }
+    pub(super) fn optional_flag(&mut self, name: &'static str) -> Result<Option<bool>, FrameError> {
+        self.optional(name).map(|value| flag(&value)).transpose()
+    }
+    pub(super) fn text(&mut self, name: &'static str) -> Result<Text, FrameError> {
         text(self.take(name)?)
     }
-    fn texts(&mut self, name: &'static str) -> Result<Vec<Utf8Bytes>, FrameError> {
+    pub(super) fn texts(&mut self, name: &'static str) -> Result<Vec<Text>, FrameError> {
         texts(self.take(name)?)
     }
-    fn events(&mut self) -> Result<Vec<(u64, Utf8Bytes)>, FrameError> {
+    pub(super) fn events(&mut self) -> Result<Vec<(u64, Text)>, FrameError> {
         let mut flat = list(self.take("events")?)?.into_iter();
         let mut events = Vec::with_capacity(flat.len() / 2);
         while let (Some(rev), Some(frame)) = (flat.next(), flat.next()) {
@@ -243,14 +277,6 @@ impl Fields {
         let epoch = self.text("epoch")?.parse().map_err(|()| unexpected("epoch"))?;
         Ok(Position { epoch, rev: self.number("rev")? })
     }
-    fn body(&mut self) -> Result<SnapshotBody, FrameError> {
-        Ok(match &*self.text("kind")? {
-            "log" => SnapshotBody::Log { messages: self.texts("messages")?, more: self.flag("more")? },
-            "presence" => SnapshotBody::Presence { count: self.number("count")?, members: self.texts("members")? },
-            "doc" => SnapshotBody::Document { kind: self.text("type")?.to_string(), content: self.text("content")? },
-            other => return Err(unexpected(&format!("kind `{other}`"))),
-        })
-    }
 }
 
 /// A reply that is a number.
@@ -258,20 +284,24 @@ pub(super) fn integer(value: &Value) -> Result<u64, FrameError> {
     value.as_u64().ok_or_else(|| unexpected("a number"))
 }
 
-fn text(value: Value) -> Result<Utf8Bytes, FrameError> {
-    let bytes = value.into_bytes().ok_or_else(|| unexpected("a text"))?;
-    Utf8Bytes::try_from(bytes).map_err(|_| unexpected("UTF-8"))
+fn flag(value: &Value) -> Result<bool, FrameError> {
+    if let Value::Boolean(flag) = value { Ok(*flag) } else { Ok(integer(value)? != 0) }
 }
 
-fn texts(value: Value) -> Result<Vec<Utf8Bytes>, FrameError> {
+pub(super) fn text(value: Value) -> Result<Text, FrameError> {
+    let bytes = value.into_bytes().ok_or_else(|| unexpected("a text"))?;
+    Text::try_from(bytes).map_err(|_| unexpected("UTF-8"))
+}
+
+pub(super) fn texts(value: Value) -> Result<Vec<Text>, FrameError> {
     list(value)?.into_iter().map(text).collect()
 }
 
-fn list(value: Value) -> Result<Vec<Value>, FrameError> {
+pub(super) fn list(value: Value) -> Result<Vec<Value>, FrameError> {
     if let Value::Array(items) = value { Ok(items) } else { Err(unexpected("a list")) }
 }
 
-fn unexpected(what: &str) -> FrameError {
+pub(super) fn unexpected(what: &str) -> FrameError {
     tracing::error!(what, "the module's reply is not of its form; do front and module have the same version?");
     FrameError::internal()
 }

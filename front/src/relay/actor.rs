@@ -1,29 +1,29 @@
 //! The task of one live room: feeds the rules what happens, and does what they say.
 
-use super::event::Event;
 use super::hub::{Hub, Joiner, RoomHandle};
 use super::presence::Presence;
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
 use crate::chance;
 use crate::close::CloseReason;
-use crate::conn::{Class, Conn};
+use crate::conn::{Batch, Conn, Event};
 use crate::frame::{FrameError, reply};
 use crate::module_api::{Here, ModuleApi, Opened};
 use crate::names::Room;
-use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::epoch::Position;
-use stoa_core::event::Kind;
+use stoa_core::event::{Header, Kind};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// How long a room without members keeps its subscription: a page reload takes a second or two.
 const LINGER: Duration = Duration::from_secs(3);
-/// Events taken at once, so that members' frames are written together under load.
-const BATCH: usize = 64;
+/// Events taken at once, in number: under load what has come since is written together, and idle nothing waits.
+const EVENTS_AT_ONCE: usize = 1024;
+/// Writes after which others get the thread: some 5 microseconds each.
+const WRITES_AT_ONCE: usize = 256;
 /// First and longest pause between attempts to read what is missing.
 const RETRY_MIN: Duration = Duration::from_millis(50);
 const RETRY_MAX: Duration = Duration::from_millis(800);
@@ -58,6 +58,12 @@ struct Pending {
     open: Option<(Ticket, Ask)>,
 }
 
+/// What waits for the end of the turn.
+enum Outgoing {
+    Batch(Vec<MemberId>, Batch),
+    Kick(MemberId),
+}
+
 pub(super) struct Actor {
     room: Room,
     channel: String,
@@ -69,6 +75,8 @@ pub(super) struct Actor {
     pending: HashMap<MemberId, Pending>,
     presence: Presence,
     outputs: Vec<Output>,
+    /// What goes to members at the end of this turn, in order.
+    outbox: Vec<Outgoing>,
     idle_since: Option<Instant>,
 }
 
@@ -85,6 +93,7 @@ impl Actor {
             conns: HashMap::new(),
             pending: HashMap::new(),
             outputs: Vec::new(),
+            outbox: Vec::new(),
             idle_since: None,
         }
     }
@@ -94,7 +103,7 @@ impl Actor {
         mut control: mpsc::UnboundedReceiver<Control>,
         mut events: mpsc::Receiver<Bytes>,
     ) {
-        let mut batch = Vec::with_capacity(BATCH);
+        let mut arrived = Vec::new();
         loop {
             let wake_at = self.wake_at();
             tokio::select! {
@@ -110,11 +119,9 @@ impl Actor {
                         self.presence_known(member, joined);
                     }
                 }
-                count = events.recv_many(&mut batch, BATCH) => {
+                count = events.recv_many(&mut arrived, EVENTS_AT_ONCE) => {
                     self.hub.metrics().events.add(count);
-                    batch.drain(..count).for_each(|bytes| self.event(&bytes));
-                    // A busy room must not keep its thread from the others.
-                    tokio::task::yield_now().await;
+                    std::mem::take(&mut arrived).iter().for_each(|bytes| self.event(bytes));
                 }
                 () = sleep_until(wake_at), if wake_at.is_some() => {
                     if self.presence.next_beat().is_some_and(|at| at <= Instant::now()) {
@@ -129,6 +136,9 @@ impl Actor {
             }
             if self.handle.take_lagged() {
                 self.step(Input::Lagged);
+            }
+            if !self.outbox.is_empty() {
+                self.flush().await;
             }
             self.note_idle();
         }
@@ -200,21 +210,17 @@ impl Actor {
 
     fn carry_out(&mut self, output: Output, unheard: &mut Vec<MemberId>) {
         match output {
-            Output::Deliver { to, event } => self.send(&to, event.class(), &event.frame),
+            Output::Deliver { to, event } => self.send(to, event),
             Output::Resync { to, opened } => {
                 self.hub.metrics().resyncs.add(to.len());
-                let frame = reply::resync_frame(self.room.as_str(), &opened).into();
-                self.send(&to, Class::Durable, &frame);
+                let at = opened.position;
+                let header = Header::durable(&opened.stream, at.epoch, at.rev, at.rev);
+                self.send_own(to, header, reply::resync_frame(self.room.as_str(), &opened));
             }
             Output::Reset { to, stream } => {
-                let frame = reply::reset_frame(self.room.as_str(), &stream).into();
-                self.send(&to, Class::Durable, &frame);
+                self.send_own(to, Header::reset(&stream), reply::reset_frame(self.room.as_str(), &stream));
             }
-            Output::Kick { member } => {
-                if let Some(conn) = self.conns.get(&member) {
-                    conn.close(CloseReason::Resync);
-                }
-            }
+            Output::Kick { member } => self.outbox.push(Outgoing::Kick(member)),
             Output::Answer { member, answer } => {
                 let pending = self.pending.remove(&member);
                 // Whoever asked has given up: nobody will say that the answer is queued.
@@ -227,11 +233,46 @@ impl Actor {
         }
     }
 
-    fn send(&self, to: &[MemberId], class: Class, frame: &Utf8Bytes) {
+    fn send_own(&mut self, to: Vec<MemberId>, header: Header, text: String) {
+        self.send(to, Arc::new(Event::new(&self.channel, header, text.into())));
+    }
+
+    fn send(&mut self, to: Vec<MemberId>, mut event: Arc<Event>) {
         self.hub.metrics().deliveries.add(to.len());
-        for conn in to.iter().filter_map(|member| self.conns.get(member)) {
-            conn.send(class.clone(), frame.clone());
+        if let Some(Outgoing::Batch(same, batch)) = self.outbox.last_mut()
+            && *same == to
+        {
+            match batch.append(event) {
+                Ok(()) => return,
+                Err(back) => event = back,
+            }
         }
+        self.outbox.push(Outgoing::Batch(to, Batch::new(self.room.shared(), event)));
+    }
+
+    /// Hands this turn's events to their connections.
+    async fn flush(&mut self) {
+        let mut writes = 0;
+        for outgoing in std::mem::take(&mut self.outbox) {
+            match outgoing {
+                Outgoing::Batch(to, batch) => {
+                    for conn in to.iter().filter_map(|member| self.conns.get(member)) {
+                        conn.send(&batch);
+                        writes += 1;
+                        if writes % WRITES_AT_ONCE == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                }
+                Outgoing::Kick(member) => {
+                    if let Some(conn) = self.conns.get(&member) {
+                        conn.close(CloseReason::Resync);
+                    }
+                }
+            }
+        }
+        // A busy room must not keep its thread from the others.
+        tokio::task::yield_now().await;
     }
 
     fn open(&mut self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {

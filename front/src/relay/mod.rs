@@ -3,7 +3,7 @@
 //! Read in this order: [`room`] holds the rules of delivery and does no I/O; `actor` carries out what they say, one
 //! task per live room; `presence` keeps the leases of those who are here through this front; [`hub`] finds the rooms.
 
-pub mod event;
+mod event;
 pub mod room;
 
 mod actor;

@@ -4,18 +4,20 @@
 //! order. Reading stops while too many are under way, which holds the sender back. Commands that change what the
 //! connection is part of (`connect`, joins, leaves) are answered before the next command is read.
 
+pub(crate) mod calls;
 mod commands;
 
 use crate::auth::{Identity, now_s};
 use crate::chance;
 use crate::close::CloseReason;
-use crate::conn::{Class, Conn};
+use crate::conn::{Conn, Parcel};
 use crate::frame::{Code, Envelope, FrameError, reply};
 use crate::names::Room;
 use crate::relay::room::MemberId;
 use crate::serve::App;
 use crate::telemetry;
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures_util::SinkExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -87,9 +89,9 @@ struct Session {
 /// Serves a connection until it ends.
 pub async fn run(app: Arc<App>, socket: WebSocket, bearer: Option<String>) {
     let (sink, mut stream) = socket.split();
-    let conn = Conn::new(&format!("k{}", chance::id()), app.settings.queue_bytes_max);
+    let conn = Conn::pulled(&format!("k{}", chance::id()), app.settings.queue_bytes_max);
     let mut session = Session::new(app, conn.clone(), bearer);
-    let mut writer = std::pin::pin!(conn.write_to(sink));
+    let mut writer = std::pin::pin!(write(conn.clone(), sink));
     let app = session.app.clone();
     app.metrics.connections.add(1);
     app.metrics.connected.add(1);
@@ -110,6 +112,27 @@ pub async fn run(app: Arc<App>, socket: WebSocket, bearer: Option<String>) {
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, writer).await;
     }
     let _ = tokio::time::timeout(LINGER, async { while let Some(Ok(_)) = stream.next().await {} }).await;
+}
+
+async fn write(conn: Arc<Conn>, mut sink: futures_util::stream::SplitSink<WebSocket, Message>) {
+    while let Some(parcel) = conn.pull().await {
+        let text = match parcel {
+            Parcel::Event(_, event) => event.text.clone(),
+            Parcel::Reply(text) => text,
+            Parcel::Ping => {
+                let _ = sink.send(Message::Ping(Default::default())).await;
+                continue;
+            }
+        };
+        let Ok(text) = Utf8Bytes::try_from(bytes::Bytes::from(text)) else { return };
+        if sink.send(Message::Text(text)).await.is_err() {
+            return;
+        }
+    }
+    if let Some(reason) = conn.closing() {
+        let frame = CloseFrame { code: reason.code(), reason: reason.as_str().into() };
+        let _ = sink.send(Message::Close(Some(frame))).await;
+    }
 }
 
 impl Session {
@@ -165,8 +188,9 @@ impl Session {
                         return reason;
                     }
                 }
-                () = conn.drained(), if conn.is_congested() => {}
-                () = conn.ended() => return conn.closing(),
+                () = conn.changed() => if let Some(reason) = conn.closing() {
+                    return Some(reason);
+                },
                 () = stop.cancelled(), if !stop.is_cancelled() => {}
                 () = &mut timer => if let Some(reason) = self.check_times() {
                     return Some(reason);
@@ -290,7 +314,7 @@ impl Session {
             Some(at) if now >= at + self.app.settings.pong_timeout() => return Some(CloseReason::PingTimeout),
             None if now >= self.last_heard + self.app.settings.ping_interval() => {
                 self.pinged_at = Some(now);
-                self.conn.send(Class::Ping, Default::default());
+                self.conn.ping();
             }
             Some(_) | None => {}
         }

@@ -4,9 +4,9 @@ use super::{
     ATTEMPTS_MAX, Ask, At, Fit, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining, Member, MemberId, Output, RoomState, Stage,
     Stream, Ticket, is_reset_by,
 };
+use crate::conn::Event;
 use crate::frame::FrameError;
 use crate::module_api::{Opened, Outcome};
-use crate::relay::event::Event;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use stoa_core::event::Kind;
@@ -192,7 +192,7 @@ impl Joining {
     }
 
     pub(super) fn keep(&mut self, event: &Arc<Event>) {
-        self.buffer_bytes += event.frame.len();
+        self.buffer_bytes += event.text.len();
         self.buffer.push(event.clone());
         if self.buffer.len() > HELD_EVENTS_MAX || self.buffer_bytes > HELD_BYTES_MAX {
             self.torn = true;

@@ -13,7 +13,7 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
-use super::event::Event;
+use crate::conn::Event;
 use crate::frame::FrameError;
 use crate::module_api::Opened;
 use crate::names;

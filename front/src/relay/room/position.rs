@@ -1,7 +1,7 @@
 //! Where somebody stands in a stream, and what an event is to them.
 
+use crate::conn::Event;
 use crate::module_api::{Opened, Outcome};
-use crate::relay::event::Event;
 use stoa_core::epoch::{Epoch, Position};
 
 /// Where somebody stands in a stream.

@@ -1,9 +1,9 @@
 //! How a room finds out that it missed something, and makes up for it.
 
 use super::{At, Fit, HELD_BYTES_MAX, HELD_EVENTS_MAX, Output, RoomState, Stage, Ticket};
+use crate::conn::Event;
 use crate::frame::FrameError;
 use crate::module_api::{Opened, Outcome};
-use crate::relay::event::Event;
 use std::sync::Arc;
 use stoa_core::epoch::Position;
 
@@ -50,7 +50,7 @@ impl RoomState {
 
     pub(super) fn hold(&mut self, name: &Arc<str>, event: Arc<Event>, out: &mut Vec<Output>) {
         let Some(stream) = self.streams.get_mut(name) else { return };
-        stream.held_bytes += event.frame.len();
+        stream.held_bytes += event.text.len();
         stream.held.push_back(event);
         if stream.held.len() > HELD_EVENTS_MAX || stream.held_bytes > HELD_BYTES_MAX {
             stream.held.clear();
@@ -75,7 +75,7 @@ impl RoomState {
         stream.fetching = None;
         // What was held when Redis was asked is part of the answer, or of a history that is no more.
         stream.held.drain(..covered.min(stream.held.len()));
-        stream.held_bytes = stream.held.iter().map(|event| event.frame.len()).sum();
+        stream.held_bytes = stream.held.iter().map(|event| event.text.len()).sum();
         let again = std::mem::take(&mut stream.again);
         let at = stream.at;
         match answer {
@@ -133,7 +133,7 @@ impl RoomState {
                 break;
             }
             stream.held.pop_front();
-            stream.held_bytes -= event.frame.len();
+            stream.held_bytes -= event.text.len();
             if fit == Fit::Next {
                 self.advance(name, event, out);
             }

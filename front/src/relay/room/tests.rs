@@ -24,14 +24,15 @@ fn changes(at: Position, events: &[(u32, u64)]) -> Arc<Opened> {
         position: at,
         outcome: Outcome::Changes { events },
         typing: None,
+        unread: None,
         cursors: None,
     })
 }
 
 fn snapshot(at: Position) -> Arc<Opened> {
-    let body = SnapshotBody::Log { messages: Vec::new(), more: false };
+    let body = SnapshotBody::Log { messages: Vec::new(), more: false, reads: None };
     let outcome = Outcome::Snapshot { because: "first".into(), history_end: None, body };
-    Arc::new(Opened { stream: LOG.into(), position: at, outcome, typing: None, cursors: None })
+    Arc::new(Opened { stream: LOG.into(), position: at, outcome, typing: None, unread: None, cursors: None })
 }
 
 /// A room, its open questions, and what each member has received.
@@ -55,7 +56,7 @@ impl Bench {
                 Output::Answer { member, answer } => {
                     self.answered.push((member, answer.ok().and_then(|parts| parts.first().cloned())));
                 }
-                Output::Deliver { to, event } => self.note(&to, &event.frame),
+                Output::Deliver { to, event } => self.note(&to, &event.text),
                 Output::Resync { to, opened } => self.note(&to, &format!("resync {}", opened.position)),
                 Output::Reset { to, .. } => self.note(&to, "reset"),
                 Output::Kick { member } => self.note(&[member], "kick"),
@@ -312,7 +313,8 @@ fn a_missing_document_begins_with_its_creation() {
     let streams = vec![("doc:a".into(), None)];
     bench.step(Input::Join { member: 1, connection: "k1".into(), user: "ada".into(), streams });
     let outcome = Outcome::Missing;
-    let missing = Opened { stream: "doc:a".into(), position: position(0, 0), outcome, typing: None, cursors: None };
+    let missing =
+        Opened { stream: "doc:a".into(), position: position(0, 0), outcome, typing: None, unread: None, cursors: None };
     bench.answer_open(Arc::new(missing));
     bench.step(Input::Live { member: 1 });
     let doc =

@@ -1,0 +1,132 @@
+//! An event on its way to people: what the front has to know of it, and its bytes in every form that is asked for,
+//! each built at most once per front however many connections it goes to.
+
+use super::codec::{self, Opcode};
+use super::deflate;
+use bytes::{Bytes, BytesMut};
+use std::sync::{Arc, OnceLock};
+use stoa_core::event::{Header, Kind};
+
+use super::Text;
+
+/// Smallest text that is worth deflating, in bytes: below it the window has nothing to refer to.
+pub const DEFLATE_BYTES_MIN: usize = 256;
+/// Bytes of events that are joined for one write. More would pin much memory for one slow reader, and a write of
+/// this size costs no more per byte than a larger one.
+pub const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// What may happen to something on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// Answers a command; bounded because reading stops while many wait.
+    Reply,
+    /// Never dropped: the connection is closed instead.
+    Durable,
+    /// Dropped when much waits; replaced by a newer one in the same slot.
+    Ephemeral(Option<Arc<str>>),
+}
+
+/// How a connection wants its events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A WebSocket text frame.
+    Plain,
+    /// A WebSocket text frame, deflated where that makes it smaller.
+    Deflated,
+}
+
+/// An event. Forms are built when the first connection asks for them.
+#[derive(Debug)]
+pub struct Event {
+    /// Its stream, its position, whom it is for.
+    pub header: Header,
+    /// The JSON that clients receive.
+    pub text: Text,
+    /// How it may be treated in a queue.
+    pub class: Class,
+    plain: OnceLock<Bytes>,
+    /// Empty: deflating does not make it smaller.
+    deflated: OnceLock<Bytes>,
+}
+
+impl Event {
+    /// An event of a room. `channel` keeps the slots of different rooms apart.
+    pub fn new(channel: &str, header: Header, text: Text) -> Self {
+        let class = match header.kind {
+            Kind::Ephemeral => {
+                let slot = format_args!("{channel}\n{}\n{}", header.stream, header.slot);
+                Class::Ephemeral((!header.slot.is_empty()).then(|| slot.to_string().into()))
+            }
+            Kind::Durable | Kind::Heads | Kind::Reset => Class::Durable,
+        };
+        Event { header, text, class, plain: OnceLock::new(), deflated: OnceLock::new() }
+    }
+
+    /// The event as a finished frame.
+    pub fn frame(&self, form: Form) -> &Bytes {
+        if form == Form::Deflated && self.text.len() >= DEFLATE_BYTES_MIN {
+            let frame = self.deflated.get_or_init(|| self.deflate());
+            if !frame.is_empty() {
+                return frame;
+            }
+        }
+        self.plain.get_or_init(|| codec::frame(Opcode::Text, self.text.as_bytes()))
+    }
+
+    fn deflate(&self) -> Bytes {
+        let deflated = deflate::deflate(self.text.as_bytes()).filter(|deflated| deflated.len() < self.text.len());
+        deflated.map_or_else(Bytes::new, |deflated| codec::deflated_text_frame(&deflated))
+    }
+}
+
+/// Events of one room that go out together, in order.
+#[derive(Debug)]
+pub struct Batch {
+    room: Arc<str>,
+    events: Vec<Arc<Event>>,
+    bytes: usize,
+    plain: OnceLock<Bytes>,
+    deflated: OnceLock<Bytes>,
+}
+
+impl Batch {
+    /// A batch that begins with one event.
+    pub fn new(room: Arc<str>, event: Arc<Event>) -> Self {
+        let bytes = event.text.len();
+        Batch { room, events: vec![event], bytes, plain: OnceLock::new(), deflated: OnceLock::new() }
+    }
+
+    /// Appends an event if there is room for it; gives it back otherwise. Not after a form was asked for.
+    pub fn append(&mut self, event: Arc<Event>) -> Result<(), Arc<Event>> {
+        if self.bytes + event.text.len() > BATCH_BYTES_MAX {
+            return Err(event);
+        }
+        self.bytes += event.text.len();
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// The room.
+    pub fn room(&self) -> &Arc<str> {
+        &self.room
+    }
+
+    /// The events, oldest first.
+    pub fn events(&self) -> &[Arc<Event>] {
+        &self.events
+    }
+
+    /// All frames in one piece, for one write.
+    pub fn frames(&self, form: Form) -> &Bytes {
+        if let [event] = self.events.as_slice() {
+            return event.frame(form);
+        }
+        let joined = if form == Form::Plain { &self.plain } else { &self.deflated };
+        joined.get_or_init(|| {
+            let frames = || self.events.iter().map(|event| event.frame(form));
+            let mut joined = BytesMut::with_capacity(frames().map(Bytes::len).sum());
+            frames().for_each(|frame| joined.extend_from_slice(frame));
+            joined.freeze()
+        })
+    }
+}

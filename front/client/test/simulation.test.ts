@@ -36,7 +36,7 @@ interface Story {
 
 /** What a client takes for the front's text is the front's text at that position, whatever else is going on. */
 function basesHold(document: Document, front: FakeFront): void {
-  const { copy } = document as unknown as { copy: { base: string } | undefined };
+  const { copy } = (document as unknown as { sync: { copy: { base: string } | undefined } }).sync;
   if (copy !== undefined) expect(copy.base).toBe(front.past.get(`${document.epoch}:${document.rev}`));
 }
 

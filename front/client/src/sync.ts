@@ -1,0 +1,346 @@
+/**
+ * A shared text's line to the front: when to ask, to send and to send again. What is pending on which text is `copy.ts`.
+ *
+ * What must always hold: an operation keeps its identity (client, seq) from the first attempt to send it until its end is
+ * known; only that, or an explicit refusal, takes it from the pending ones. An answer counts if it is the answer to the last
+ * attempt: earlier ones may speak of a history that is no more.
+ */
+import { Copy, type CopyHooks } from "./copy.js";
+import { StoaError } from "./errors.js";
+import type { Cursor } from "./frames.js";
+import { isNoop, type Operation } from "./ot/index.js";
+import { retryDelayMs } from "./retry.js";
+import type { Answer } from "./stoa.js";
+import { orderOf } from "./stream.js";
+import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart, type SubmitAnswer } from "./wire.js";
+
+/** Bounds of one submitted operation; what is larger is sent in several. A frame holds 1 MiB, JSON may take six bytes a unit. */
+const COMPONENTS_MAX = 5_000;
+const INSERT_UNITS_MAX = 131_072;
+
+/** What a document needs of its room. */
+export interface SyncLine {
+  readonly room: string;
+  readonly client: string;
+  nextSeq(): number;
+  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  /** The front says that the room is not joined: join it again. */
+  rejoin(): void;
+  report(error: StoaError): void;
+}
+
+/** What is told of a document while it goes on. */
+export interface SyncHooks extends CopyHooks {
+  /** The text came for the first time. */
+  started(text: string): void;
+  /** The front named everybody's cursor, in the text of the copy's position. */
+  cursors(cursors: readonly Cursor[]): void;
+  /** `obstacle` is there now: there is no text to follow. */
+  stopped(error: StoaError): void;
+  lost(historyEnd: number | undefined): void;
+  refused(error: StoaError, op: Operation): void;
+  /** Something may have changed; called after all of it has. */
+  announce(): void;
+}
+
+/** Why a document has no (current) text. */
+export type Obstacle = "missing" | "refused" | "closed";
+
+export class Sync {
+  /** `undefined` until the text came for the first time. */
+  copy: Copy | undefined;
+  obstacle: Obstacle | undefined;
+  /** `cut`: nothing can be sent. `opening`: an answer is awaited, and events count only after it. `live`: events count. */
+  private line: "cut" | "opening" | "live" = "cut";
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** Failures in a row; decides the next delay. */
+  private failures = 0;
+  /** Count what was asked, since only the newest question's answer counts. */
+  private opens = 0;
+  private attempts = 0;
+  /** Where the front says that it accepted the operation in flight, while the copy is not there yet. */
+  private accepted: Position | "forgotten" | undefined;
+
+  constructor(
+    private readonly room: SyncLine,
+    private readonly name: string,
+    private readonly create: string | undefined,
+    private readonly hooks: SyncHooks,
+  ) {}
+
+  /** Whether events are followed and something can be sent. */
+  get live(): boolean {
+    return this.line === "live";
+  }
+
+  /** Whether the front may have opened the document for this connection. */
+  get asked(): boolean {
+    return this.line !== "cut";
+  }
+
+  /** What the client holds, for `positions`; `undefined` if it has never had the text. */
+  resumePosition(): string | undefined {
+    return this.copy && formatPosition(this.copy.position);
+  }
+
+  /** The user edits the text. */
+  edit(op: Operation): void {
+    this.copy?.edit(op);
+    this.flush();
+  }
+
+  /** The room is joined, and its answer did not speak of this document. */
+  open(): void {
+    this.ask("position");
+  }
+
+  /** The stream was deleted or replaced. */
+  wasReset(): void {
+    if (this.line !== "cut") this.ask("position");
+  }
+
+  /** The line broke. */
+  cut(): void {
+    clearTimeout(this.timer);
+    this.line = "cut";
+  }
+
+  /** Follows the document no longer. */
+  stop(obstacle: "refused" | "closed", error: StoaError): void {
+    this.cut();
+    this.obstacle = obstacle;
+    this.hooks.stopped(error);
+    this.hooks.announce();
+  }
+
+  /** The front's word on where this document stands, in the answer to a join, or unasked. */
+  adopt(part: StreamPart): void {
+    // While `doc.open` is under way its answer counts, which the front makes last or has made first.
+    if (this.obstacle === "closed" || this.line === "opening") return;
+    // Only `doc.open` creates.
+    if (part.outcome === "missing" && this.create !== undefined) return this.ask("position");
+    this.follow(part);
+  }
+
+  /** A durable event of this stream. */
+  receive(event: DurableEvent): void {
+    if (this.obstacle === "missing" && event.event === "doc.created") return this.ask("text");
+    const { copy } = this;
+    if (this.line !== "live" || copy === undefined) return;
+    const order = orderOf(copy.position, event);
+    if (order === "old") return;
+    if (order === "gap") return this.ask("position");
+    const position = { epoch: event.epoch, rev: event.rev };
+    if (event.event === "doc.applied") {
+      const { inflight } = copy;
+      const own = inflight !== undefined && event.client === inflight.client && event.seq === inflight.seq;
+      if (!this.advance(copy, event.op, position, own, event.user)) return;
+    } else if (event.event === "doc.created") copy.moveTo(position);
+    else return this.heal("text");
+    this.settle();
+    this.hooks.announce();
+  }
+
+  /** Opens the document (again): to learn what came after the copy's position, or for the whole text. */
+  private ask(what: "position" | "text"): void {
+    clearTimeout(this.timer);
+    this.line = "opening";
+    const asked = ++this.opens;
+    const command: Command = {
+      do: "doc.open",
+      room: this.room.room,
+      doc: this.name,
+      position: what === "position" ? this.resumePosition() : undefined,
+      create: this.create === undefined ? undefined : { type: "text", content: this.create },
+    };
+    this.room.request(command, read.stream, (answer) => {
+      if (this.line !== "opening" || this.opens !== asked) return;
+      if ("ok" in answer) return this.follow(answer.ok);
+      const { error } = answer;
+      if (error.code === "OFFLINE" || error.code === "CLOSED") return;
+      if (error.code === "NOT_JOINED") this.rejoin();
+      else if (error.retry) this.later(() => this.ask(what), error);
+      else if (what === "position" && (error.code === "ROLLBACK" || error.code === "RESET")) this.heal("text");
+      else this.stop("refused", error);
+    });
+  }
+
+  /** The copy is not what the front has. The first time it is asked at once; if that does not help, ever slower. */
+  private heal(what: "position" | "text"): void {
+    this.line = "opening";
+    this.opens += 1;
+    if (this.failures > 0) return this.later(() => this.ask(what));
+    this.failures = 1;
+    this.ask(what);
+  }
+
+  /** The front does not know that the room is joined. The answer to the join speaks of this document. */
+  private rejoin(): void {
+    this.line = "cut";
+    this.room.rejoin();
+  }
+
+  private follow(part: StreamPart): void {
+    if (part.outcome === "missing") return this.isMissing();
+    const wasLive = this.line === "live";
+    this.line = "live";
+    this.obstacle = undefined;
+    const position = { epoch: part.epoch, rev: part.rev };
+    const { copy, attempts } = this;
+    if (part.outcome === "changes") {
+      for (const event of part.events) this.receive(event);
+      if (this.line !== "live") return;
+      // A revision that was not reached means that something was not understood.
+      if (copy === undefined || copy.position.rev < part.rev) return this.heal("text");
+      // Without an event the epoch may have changed all the same.
+      if (copy.position.rev === part.rev) copy.moveTo(position);
+      this.hooks.cursors(part.cursors);
+    } else if (copy === undefined) this.start(part.content ?? "", position);
+    // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
+    else if (wasLive && part.epoch === copy.position.epoch && part.rev <= copy.position.rev) return;
+    else copy.replace(part.content ?? "", position);
+    if (part.outcome === "snapshot") {
+      this.hooks.cursors(part.cursors);
+      if (part.because === "rollback") this.hooks.lost(part.history_end);
+    }
+    if (this.accepted === "forgotten") copy?.conclude();
+    // One of the events may have made way for the next operation already.
+    if (this.attempts === attempts) this.resend();
+    this.hooks.announce();
+  }
+
+  private start(base: string, position: Position): void {
+    this.copy = new Copy({ base, position, began: position.rev }, this.hooks);
+    this.failures = 0;
+    this.hooks.started(base);
+  }
+
+  private isMissing(): void {
+    this.line = "live";
+    this.obstacle = "missing";
+    this.hooks.stopped(new StoaError("NOT_FOUND", `there is no document ${this.name} in ${this.room.room}`));
+    this.hooks.announce();
+  }
+
+  private advance(copy: Copy, op: Operation, position: Position, own: boolean, user?: string): boolean {
+    try {
+      copy.advance(op, position, own, user);
+    } catch {
+      this.heal("text");
+      return false;
+    }
+    if (own) this.concluded();
+    return true;
+  }
+
+  /** Sends the next operation if none is on its way. */
+  private flush(): void {
+    const { copy } = this;
+    if (this.line !== "live" || copy?.inflight !== undefined || copy?.buffer === undefined) return;
+    copy.launch(this.room.client, this.room.nextSeq(), COMPONENTS_MAX, INSERT_UNITS_MAX);
+    this.resend();
+  }
+
+  /** Sends the operation in flight (again, with the same identity), or the next one. */
+  private resend(): void {
+    const { copy } = this;
+    this.accepted = undefined;
+    if (this.line !== "live" || copy === undefined) return;
+    if (copy.inflight === undefined) return this.flush();
+    const op = copy.outgoing;
+    if (isNoop(op)) {
+      // Others deleted all that it touched: wherever it is now, it changes nothing.
+      copy.conclude();
+      return this.flush();
+    }
+    const { client, seq } = copy.inflight;
+    const { rev, epoch } = copy.position;
+    const attempt = ++this.attempts;
+    const { room } = this.room;
+    const command: Command = { do: "doc.submit", room, doc: this.name, rev, epoch, op, len: copy.base.length, client, seq };
+    this.room.request(command, read.submitted, (answer) => {
+      // Its own event may have come first, or the line may have been cut and resumed.
+      if (this.line !== "live" || this.attempts !== attempt || copy.inflight?.seq !== seq) return;
+      if ("ok" in answer) this.wasAccepted(copy, answer.ok, rev);
+      else this.notAccepted(copy, answer.error);
+      this.hooks.announce();
+    });
+  }
+
+  private wasAccepted(copy: Copy, answer: SubmitAnswer, baseRev: number): void {
+    const { epoch, rev, op, concurrent } = answer;
+    const { attempts } = this;
+    if (!answer.duplicate && op !== undefined && epoch === copy.position.epoch) {
+      // The reply may have overtaken events: what they say is in it.
+      const accepted = isNoop(op) ? concurrent : [...concurrent, op];
+      const isWhole = baseRev + accepted.length === rev;
+      for (const [i, it] of isWhole ? accepted.entries() : []) {
+        const next = { epoch, rev: baseRev + 1 + i };
+        if (next.rev === copy.position.rev + 1 && !this.advance(copy, it, next, it === op)) return;
+      }
+    }
+    // It may have been concluded, and the next one be on its way.
+    if (this.attempts !== attempts || copy.inflight === undefined) return;
+    this.accepted = { epoch, rev };
+    this.settle();
+  }
+
+  /** Concludes an operation whose reply came before the events that lead up to it. */
+  private settle(): void {
+    const { accepted, copy } = this;
+    if (accepted === undefined || accepted === "forgotten" || copy?.inflight === undefined) return;
+    switch (copy.standing(accepted)) {
+      case "held":
+        // It made no revision, or its event went by under another name.
+        copy.conclude();
+        return this.concluded();
+      case "ahead":
+        return;
+      case "lost":
+        return this.later(() => this.resend());
+      case "elsewhere":
+        return this.heal("position");
+    }
+  }
+
+  private concluded(): void {
+    this.accepted = undefined;
+    this.failures = 0;
+    this.flush();
+  }
+
+  private notAccepted(copy: Copy, error: StoaError): void {
+    switch (error.code) {
+      case "OFFLINE":
+      case "CLOSED":
+        return;
+      case "STALE":
+      case "AHEAD":
+      case "DESYNC":
+        return this.heal("text");
+      case "ROLLBACK":
+      case "RESET":
+      case "NOT_FOUND":
+        return this.heal("position");
+      case "NOT_JOINED":
+        return this.rejoin();
+      case "FORGOTTEN":
+        // It was accepted so long ago that the front has forgotten where: whatever is the front's text now, it is in it.
+        this.heal("position");
+        this.accepted = "forgotten";
+        return;
+    }
+    if (error.retry) return this.later(() => this.resend(), error);
+    const op = copy.inflight?.op ?? [];
+    copy.conclude();
+    this.flush();
+    this.hooks.refused(error, op);
+  }
+
+  private later(then: () => void, error?: StoaError): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (this.line !== "cut") then();
+    }, retryDelayMs(this.failures++, error));
+  }
+}

@@ -1,0 +1,41 @@
+// Node's Socket.IO with its Redis adapter as a chat server writes it: a token at the door, rooms, a message to a room, an
+// acknowledgement. The environment gives REDIS_URL, SECRET; the port is printed.
+import { createServer } from "node:http";
+import { createAdapter } from "@socket.io/redis-adapter";
+import jwt from "jsonwebtoken";
+import { createClient } from "redis";
+import { Server } from "socket.io";
+
+const publisher = createClient({ url: process.env.REDIS_URL });
+const subscriber = publisher.duplicate();
+await Promise.all([publisher.connect(), subscriber.connect()]);
+
+const http = createServer();
+const io = new Server(http, {
+  adapter: createAdapter(publisher, subscriber),
+  transports: ["websocket"],
+  perMessageDeflate: false,
+  serveClient: false,
+});
+
+io.use((socket, next) => {
+  try {
+    socket.data.user = jwt.verify(socket.handshake.auth.token, process.env.SECRET, { algorithms: ["HS256"] }).sub;
+    next();
+  } catch {
+    next(new Error("AUTH_INVALID"));
+  }
+});
+
+io.on("connection", (socket) => {
+  socket.on("join", async (room, done) => {
+    await socket.join(room);
+    done({});
+  });
+  socket.on("post", (room, body, done) => {
+    io.to(room).emit("msg", { user: socket.data.user, at_ms: Date.now(), body });
+    done({});
+  });
+});
+
+http.listen({ port: 0, host: "127.0.0.1", backlog: 4096 }, () => console.log(http.address().port));

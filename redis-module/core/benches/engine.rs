@@ -28,12 +28,12 @@ fn main() {
     if data::folder("the benchmark of the engine").is_none() {
         return;
     }
-    // `cargo bench --bench engine -- s10 engine` repeats one column of one stream, for a profiler.
+    // `cargo bench --bench engine -- s10 engine 100` repeats one column of one stream, for a profiler.
     let arguments: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    if let [name, work] = arguments.as_slice() {
+    if let [name, work, rounds] = arguments.as_slice() {
         let stream = data::stream(name).unwrap();
         let work = if work == "engine" { Work::Engine } else { Work::Everything };
-        for _ in 0..100 {
+        for _ in 0..rounds.parse().unwrap() {
             println!("{:.1?}", replay(&stream, work).0);
         }
         return;
@@ -177,7 +177,7 @@ fn buffer() {
             if *deleted > 0 {
                 gone.clear();
                 text.push_slice(from.chars, to.chars, &mut gone).unwrap();
-                text.delete(from.chars, Place { utf16: *deleted, chars: *deleted }, gone.len()).unwrap();
+                text.delete(from.chars, *deleted).unwrap();
             }
             if !inserted.is_empty() {
                 let len = inserted.len() as u32;

@@ -2,7 +2,7 @@
 
 use super::words;
 use crate::op::{Component, Unit};
-use crate::text::{OutOfText, Place, Text};
+use crate::text::{OutOfText, Place, Text, measure};
 
 /// An operation that fits the text it was checked against.
 #[derive(Debug)]
@@ -47,33 +47,20 @@ impl Edit {
 
     /// Changes the text.
     pub(super) fn apply(&self, text: &mut Text, inserted: &str) -> Result<(), OutOfText> {
-        apply(text, &self.words, inserted, &self.deleted)
+        run(text, &self.words, inserted, false)
     }
-}
-
-/// The length of a text in both units.
-pub(super) fn measure(text: &str) -> Place {
-    if text.is_ascii() {
-        return Place { utf16: text.len() as u32, chars: text.len() as u32 };
-    }
-    Place { utf16: Unit::Utf16.len(text) as u32, chars: Unit::Char.len(text) as u32 }
-}
-
-/// Does what the words say, from the front to the back of the text.
-fn apply(text: &mut Text, words: &[u32], inserted: &str, deleted: &str) -> Result<(), OutOfText> {
-    run(text, words, inserted, deleted, false)
 }
 
 /// Takes back what the words say.
-pub(super) fn revert(text: &mut Text, words: &[u32], inserted: &str, deleted: &str) -> Result<(), OutOfText> {
-    run(text, words, deleted, inserted, true)
+pub(super) fn revert(text: &mut Text, words: &[u32], deleted: &str) -> Result<(), OutOfText> {
+    run(text, words, deleted, true)
 }
 
-/// `coming` and `going` are the texts that appear and disappear; taking back swaps inserts with deletes.
-fn run(text: &mut Text, words: &[u32], coming: &str, going: &str, back: bool) -> Result<(), OutOfText> {
-    let (mut at, mut coming, mut going) = (0u32, coming, going);
+/// Does what the words say, from the front to the back of the text. `coming` is the text that appears; taking back
+/// swaps inserts with deletes.
+fn run(text: &mut Text, words: &[u32], coming: &str, back: bool) -> Result<(), OutOfText> {
+    let (mut at, mut coming) = (0u32, coming);
     for (component, chars) in words::both(words) {
-        let len = Place { utf16: component.len(), chars };
         let inserts = match component {
             Component::Retain(_) => {
                 at = at.checked_add(chars).ok_or(OutOfText)?;
@@ -82,14 +69,14 @@ fn run(text: &mut Text, words: &[u32], coming: &str, going: &str, back: bool) ->
             Component::Insert(_) => !back,
             Component::Delete(_) => back,
         };
-        let from = if inserts { &mut coming } else { &mut going };
-        let (head, tail) = Unit::Utf16.split(from, len.utf16).ok_or(OutOfText)?;
-        *from = tail;
         if inserts {
+            let len = Place { utf16: component.len(), chars };
+            let (head, tail) = Unit::Utf16.split(coming, len.utf16).ok_or(OutOfText)?;
+            coming = tail;
             text.insert(at, head, len)?;
             at = at.checked_add(chars).ok_or(OutOfText)?;
         } else {
-            text.delete(at, len, head.len())?;
+            text.delete(at, chars)?;
         }
     }
     Ok(())

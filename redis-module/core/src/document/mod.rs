@@ -210,11 +210,10 @@ impl Document {
             return Err(Refusal::new(Code::NotFound, message));
         }
         self.check_kept(rev)?;
-        // The clone shares all chunks with the text and copies only those that change.
         let mut text = self.text.clone();
         for at in (rev + 1..=self.rev).rev() {
             let Some(Accepted { record, .. }) = self.history.get(at) else { continue };
-            edit::revert(&mut text, record.words, record.inserted, record.deleted)
+            edit::revert(&mut text, record.words, record.deleted)
                 .map_err(|e| Refusal::new(Code::NotFound, format!("revision {rev} cannot be read: {e}")))?;
         }
         Ok(text.to_string())

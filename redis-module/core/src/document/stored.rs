@@ -4,13 +4,13 @@
 //! back. Reading takes nothing on trust, since later calls rely on it.
 
 use super::history::{History, Record};
-use super::{Document, DocumentType, LineEnds, REVISION_MAX, Tag, edit, words};
+use super::{Document, DocumentType, LineEnds, REVISION_MAX, Tag, words};
 use crate::codec::{self, Damaged};
 use crate::epoch::Epochs;
 use crate::identity::{Writers, check_id};
 use crate::names::check_name;
 use crate::op::{Component, Unit};
-use crate::text::{Place, TEXT_BYTES_MAX, Text};
+use crate::text::{Place, TEXT_BYTES_MAX, Text, measure};
 use bincode::{Decode, Encode};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -202,7 +202,7 @@ fn base_of(operation: &StoredOperation<'_>, after: Place) -> Option<Place> {
             Component::Delete(_) => (&mut removed, &mut deleted),
         };
         let (head, tail) = Unit::Utf16.split(text, len.utf16)?;
-        if edit::measure(head) != len {
+        if measure(head) != len {
             return None;
         }
         (*sum, *text) = (plus(*sum, len)?, tail);

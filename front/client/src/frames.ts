@@ -12,12 +12,25 @@ export interface Answers {
   "doc.close": Nothing;
   "doc.cursor": Nothing;
   "doc.get": DocState;
+  "doc.info": DocDescription;
   "doc.open": StreamPart;
   "doc.ops": DocPage;
+  "doc.restore": DocSubmitted;
   "doc.submit": DocSubmitted;
+  "doc.tag": At;
   "doc.undo": DocSubmitted;
+  "msg.append": MsgAppended;
+  "msg.cancel": MsgChanged;
+  "msg.delete": MsgChanged;
+  "msg.edit": MsgChanged;
+  "msg.finish": MsgChanged;
+  "msg.history": MsgVersions;
   "msg.post": MsgPosted;
   "msg.range": MsgPage;
+  "msg.react": MsgReacted;
+  "msg.read": MsgMarked;
+  "msg.unreact": MsgReacted;
+  "msg.unread": MsgUnread;
   ping: Nothing;
   "presence.list": StreamPart;
   "presence.set": At;
@@ -45,6 +58,9 @@ export type Because =
 
 /** What a message says. */
 export type Body = JsonObject | string;
+
+/** What a message says; null once it was deleted. */
+export type BodyOrNull = JsonObject | string | null;
 
 /** Why a front closes. 4000 to 4499: come back and resume. 4500 to 4999: stay away until something changes. */
 export type CloseReason =
@@ -103,6 +119,8 @@ export type Code =
   | "RESET"
   /** The sequence was used long ago. */
   | "FORGOTTEN"
+  /** The message does not stream (any more). */
+  | "CLOSED"
   /** The room is full. */
   | "FULL"
   /** Too much of this. */
@@ -129,8 +147,28 @@ export type CommandFrame = {
   | RoomEmit & { do: "room.emit" }
   /** Posts a message. */
   | MsgPost & { do: "msg.post" }
+  /** Replaces the body of an own message. */
+  | MsgEdit & { do: "msg.edit" }
+  /** Deletes an own message; its place stays. */
+  | MsgWrite & { do: "msg.delete" }
+  /** Adds a reaction. */
+  | MsgReaction & { do: "msg.react" }
+  /** Takes back a reaction. */
+  | MsgReaction & { do: "msg.unreact" }
+  /** Lets the text of a streaming message grow. */
+  | MsgAppend & { do: "msg.append" }
+  /** Ends a streaming message. */
+  | MsgFinish & { do: "msg.finish" }
+  /** Asks the writer of a streaming message to stop. */
+  | MsgWrite & { do: "msg.cancel" }
+  /** Says up to where the user has read. */
+  | MsgNumber & { do: "msg.read" }
+  /** What the user has not read. */
+  | RoomOnly & { do: "msg.unread" }
   /** Reads messages. */
   | MsgRange & { do: "msg.range" }
+  /** Reads the earlier bodies of a message. */
+  | MsgNumber & { do: "msg.history" }
   /** Opens a document, or makes it. */
   | DocOpen & { do: "doc.open" }
   /** Ends the events of a document. */
@@ -143,6 +181,12 @@ export type CommandFrame = {
   | DocOps & { do: "doc.ops" }
   /** Takes back the newest edit of a client. */
   | DocUndo & { do: "doc.undo" }
+  /** Says what a document holds. */
+  | DocInfo & { do: "doc.info" }
+  /** Keeps the text of now under a name, or drops the name. */
+  | DocTag & { do: "doc.tag" }
+  /** Makes the text what it was at a tag. */
+  | DocRestore & { do: "doc.restore" }
   /** Says where the user is in a document. */
   | DocCursor & { do: "doc.cursor" }
   /** Changes the data of the own connection. */
@@ -231,12 +275,42 @@ export interface DocCursor {
   room: string;
 }
 
+/** The answer of `doc.info`. */
+export interface DocDescription {
+  /** The length of the text in bytes of UTF-8. */
+  bytes: number;
+  /** The length of the text in Unicode scalar values. */
+  chars: number;
+  cursors: number;
+  /** How lines end: `lf` or `any`. */
+  eol: string;
+  epoch: string;
+  /** The oldest revision that can be read or based on. */
+  first_rev: number;
+  operation_bytes: number;
+  operations: number;
+  rev: number;
+  tags: readonly DocTagged[];
+  type: string;
+  /** The length of the text in UTF-16 units. */
+  utf16: number;
+  writers: number;
+}
+
 /** `doc.get` */
 export interface DocGet {
   /** The name of the document. */
   doc: string;
   /** The revision, or the newest. */
   rev?: number | undefined;
+  /** The room. */
+  room: string;
+}
+
+/** `doc.info` */
+export interface DocInfo {
+  /** The name of the document. */
+  doc: string;
   /** The room. */
   room: string;
 }
@@ -270,6 +344,20 @@ export interface DocOps {
 /** The answer of `doc.ops`. */
 export interface DocPage { epoch: string; events: readonly Event[]; outcome: string; rev: number; through: number }
 
+/** `doc.restore` */
+export interface DocRestore {
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** The name of the document. */
+  doc: string;
+  /** The name of the tag. */
+  name: string;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+}
+
 /** The answer of `doc.get`. */
 export interface DocState { content: string; epoch: string; rev: number; type: string }
 
@@ -293,7 +381,7 @@ export interface DocSubmit {
   seq?: number | undefined;
 }
 
-/** The answer of `doc.submit` and `doc.undo`. */
+/** The answer of `doc.submit`, `doc.undo` and `doc.restore`. */
 export interface DocSubmitted {
   concurrent: readonly (readonly Component[])[];
   duplicate: boolean;
@@ -301,6 +389,21 @@ export interface DocSubmitted {
   op: readonly Component[];
   rev: number;
 }
+
+/** `doc.tag` */
+export interface DocTag {
+  /** The name of the document. */
+  doc: string;
+  /** Drops the tag instead. */
+  drop?: boolean | undefined;
+  /** The name of the tag. */
+  name: string;
+  /** The room. */
+  room: string;
+}
+
+/** A text that is kept under a name. */
+export interface DocTagged { at_ms: number; name: string; rev: number }
 
 /** `doc.undo` */
 export interface DocUndo {
@@ -323,6 +426,54 @@ export type Event =
       event: "msg.posted";
       from: number;
       message: Message;
+      rev: number;
+      room: string;
+      stream: string;
+    }
+  /** A message was edited, deleted, finished, cancelled or interrupted. */
+  | {
+      epoch: string;
+      event: "msg.changed";
+      from: number;
+      message: Message;
+      rev: number;
+      room: string;
+      stream: string;
+    }
+  /** Somebody reacted to a message, or took a reaction back. */
+  | {
+      added: boolean;
+      /** How many have reacted like this now. */
+      count: number;
+      epoch: string;
+      event: "msg.reacted";
+      from: number;
+      n: number;
+      reaction: string;
+      rev: number;
+      room: string;
+      stream: string;
+      user: string;
+    }
+  /** The text of a streaming message grew. */
+  | {
+      /** How long it was before, in UTF-16 units. */
+      at: number;
+      chunk: string;
+      epoch: string;
+      event: "msg.appended";
+      from: number;
+      n: number;
+      rev: number;
+      room: string;
+      stream: string;
+    }
+  /** People have read on. */
+  | {
+      epoch: string;
+      event: "msg.read";
+      from: number;
+      reads: readonly ReadMark[];
       rev: number;
       room: string;
       stream: string;
@@ -397,10 +548,16 @@ export type Event =
           cursors?: readonly Cursor[] | undefined;
           epoch: string;
           events: readonly Event[];
+          /** Log: how many of them name the user. */
+          mentions?: number | undefined;
           outcome: "changes";
+          /** Log: up to where the user has read. */
+          read?: number | undefined;
           rev: number;
           /** Presence: who types. */
           typing?: readonly string[] | undefined;
+          /** Log: how many messages of others come after it. */
+          unread?: number | undefined;
         }
       /** Forget what you hold and take this. */
       | Snapshot & { outcome: "snapshot" }
@@ -426,18 +583,128 @@ export interface Member { connections: number; data: JsonObject; since_ms: numbe
 export interface Message {
   at_ms: number;
   /** As it was written. */
-  body: Body;
+  body: BodyOrNull;
+  /** Somebody asked its writer to stop. */
+  cancelled?: boolean | undefined;
   client?: string | undefined;
+  deleted_at_ms?: number | undefined;
+  deleted_by?: string | undefined;
+  edited_at_ms?: number | undefined;
+  /** Its writer fell silent. */
+  interrupted?: boolean | undefined;
+  /** Users whom it names; `*` means everybody. */
+  mentions?: readonly string[] | undefined;
+  meta?: JsonObject | undefined;
   /** Its number in the room. */
   n: number;
+  reactions?: { [name: string]: Reaction } | undefined;
+  /** At the root of a thread: how many replies there are. */
+  replies?: number | undefined;
+  /** The message that this one answers. */
   reply?: number | undefined;
   seq?: number | undefined;
+  /** Its body grows still. */
+  streaming?: boolean | undefined;
+  /** The root of the thread that it belongs to. */
+  thread?: number | undefined;
   type: string;
   user: string;
 }
 
+/** `msg.append` */
+export interface MsgAppend {
+  /** How long the text is before, in UTF-16 units: says whether an earlier chunk is missing. */
+  at?: number | undefined;
+  /** What the text grows by. */
+  chunk: string;
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** The message's number. */
+  n: number;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+}
+
+/** The answer of `msg.append`. */
+export interface MsgAppended {
+  /** Whether somebody asked the writer to stop. */
+  cancelled: boolean;
+  duplicate: boolean;
+  epoch: string;
+  /** How long the text is, in UTF-16 units. */
+  length: number;
+  n: number;
+  rev: number;
+}
+
+/** The answer of `msg.edit`, `msg.delete`, `msg.finish` and `msg.cancel`. */
+export interface MsgChanged {
+  /** Whether anything is different now. */
+  changed: boolean;
+  duplicate: boolean;
+  epoch: string;
+  n: number;
+  rev: number;
+}
+
+/** `msg.edit` */
+export interface MsgEdit {
+  /** The new body: object or string. */
+  body: Body;
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** Users whom the message names now; `*` means everybody. */
+  mentions?: readonly string[] | undefined;
+  /** The message's number. */
+  n: number;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+}
+
+/** `msg.finish` */
+export interface MsgFinish {
+  /** Replaces the text that has grown: object or string. */
+  body?: Body | undefined;
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** The message's number. */
+  n: number;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+}
+
+/** The answer of `msg.read`. */
+export interface MsgMarked {
+  /** Whether the mark moved: it only moves up. */
+  changed: boolean;
+  epoch: string;
+  rev: number;
+}
+
+/** `msg.read` and `msg.history` */
+export interface MsgNumber {
+  /** The message's number. */
+  n: number;
+  /** The room. */
+  room: string;
+}
+
 /** The answer of `msg.range`. */
-export interface MsgPage { epoch: string; messages: readonly Message[]; more: boolean; rev: number }
+export interface MsgPage {
+  epoch: string;
+  messages: readonly Message[];
+  /** Whether there are further ones in the direction that was asked for; not there with `around`. */
+  more?: boolean | undefined;
+  more_after: boolean;
+  more_before: boolean;
+  rev: number;
+}
 
 /** `msg.post` */
 export interface MsgPost {
@@ -445,12 +712,18 @@ export interface MsgPost {
   body: Body;
   /** The writer's client id; with `seq`, a resend happens once. */
   client?: string | undefined;
+  /** Users whom the message names; `*` means everybody. */
+  mentions?: readonly string[] | undefined;
+  /** What the application keeps with the message: at most 4 KiB of JSON object. */
+  meta?: JsonObject | undefined;
   /** Number of the message that this one answers. */
   reply?: number | undefined;
   /** The room. */
   room: string;
   /** Grows with each write of the client. */
   seq?: number | undefined;
+  /** The body is a string that grows by `msg.append` until `msg.finish`. */
+  streaming?: boolean | undefined;
   /** The kind of message; `text` if it is left out. */
   type?: string | undefined;
 }
@@ -462,12 +735,74 @@ export interface MsgPosted { duplicate: boolean; epoch: string; n: number; rev: 
 export interface MsgRange {
   /** Messages after this number. */
   after?: number | undefined;
+  /** Messages before and after this number, and itself. */
+  around?: number | undefined;
   /** Messages before this number. */
   before?: number | undefined;
   /** 1 to 100, 50 if it is left out. */
   count?: number | undefined;
   /** The room. */
   room: string;
+  /** Only the replies of the thread under this message. */
+  thread?: number | undefined;
+}
+
+/** The answer of `msg.react` and `msg.unreact`. */
+export interface MsgReacted {
+  /** Whether anything is different now. */
+  changed: boolean;
+  /** How many have reacted like this. */
+  count: number;
+  duplicate: boolean;
+  epoch: string;
+  n: number;
+  rev: number;
+}
+
+/** `msg.react` and `msg.unreact` */
+export interface MsgReaction {
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** The message's number. */
+  n: number;
+  /** 1 to 64 bytes without control characters, usually an emoji. */
+  reaction: string;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
+}
+
+/** The answer of `msg.unread`. */
+export interface MsgUnread {
+  epoch: string;
+  /** How many of them name the user. */
+  mentions: number;
+  /** The number of the newest message. */
+  n: number;
+  /** Up to where the user has read. */
+  read: number;
+  rev: number;
+  /** How many messages of others come after it. */
+  unread: number;
+}
+
+/** The answer of `msg.history`. */
+export interface MsgVersions {
+  /** Oldest first, the present one last. */
+  versions: readonly Version[];
+}
+
+/** `msg.delete` and `msg.cancel` */
+export interface MsgWrite {
+  /** The writer's client id; with `seq`, a resend happens once. */
+  client?: string | undefined;
+  /** The message's number. */
+  n: number;
+  /** The room. */
+  room: string;
+  /** Grows with each write of the client. */
+  seq?: number | undefined;
 }
 
 /** An answer that says no more than that it was done. */
@@ -493,6 +828,20 @@ export interface PresenceTyping {
   room: string;
   /** Whether the user types. */
   typing: boolean;
+}
+
+/** Who reacted in one way. */
+export interface Reaction {
+  count: number;
+  /** The first 100. */
+  users: readonly string[];
+}
+
+/** Up to where somebody has read. */
+export interface ReadMark {
+  /** The number of a message. */
+  n: number;
+  user: string;
 }
 
 /** One user or one connection in a room. */
@@ -564,15 +913,23 @@ export interface Snapshot {
   history_end?: number | undefined;
   /** Presence: who is here. */
   members?: readonly Member[] | undefined;
+  /** Log: how many of them name the user. */
+  mentions?: number | undefined;
   /** Log: the newest, oldest first. */
   messages?: readonly Message[] | undefined;
   /** Log: whether there are older ones. */
   more?: boolean | undefined;
+  /** Log: up to where the user has read. */
+  read?: number | undefined;
+  /** Log: up to where people have read, the 100 marks that moved last. */
+  reads?: readonly ReadMark[] | undefined;
   rev: number;
   /** Document: `text`. */
   type?: string | undefined;
   /** Presence: who types. */
   typing?: readonly string[] | undefined;
+  /** Log: how many messages of others come after it. */
+  unread?: number | undefined;
 }
 
 /** How a stream is brought up to date. */
@@ -583,12 +940,21 @@ export type StreamPart =
       cursors?: readonly Cursor[] | undefined;
       epoch: string;
       events: readonly Event[];
+      /** Log: how many of them name the user. */
+      mentions?: number | undefined;
       outcome: "changes";
+      /** Log: up to where the user has read. */
+      read?: number | undefined;
       rev: number;
       /** Presence: who types. */
       typing?: readonly string[] | undefined;
+      /** Log: how many messages of others come after it. */
+      unread?: number | undefined;
     }
   /** Forget what you hold and take this. */
   | Snapshot & { outcome: "snapshot" }
   /** There is no such document. */
   | { outcome: "missing" };
+
+/** What a message said once. */
+export interface Version { at_ms: number; body: BodyOrNull; user: string }

@@ -44,6 +44,8 @@ pub enum Code {
     Reset,
     /// The sequence was used long ago.
     Forgotten,
+    /// The message does not stream (any more).
+    Closed,
     /// The room is full.
     Full,
     /// Too much of this.
@@ -57,7 +59,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [(Code, &'static str); 23] = [
+    const ALL: [(Code, &'static str); 24] = [
         (Code::InvalidFrame, "INVALID_FRAME"),
         (Code::UnknownCommand, "UNKNOWN_COMMAND"),
         (Code::InvalidArgument, "INVALID_ARGUMENT"),
@@ -76,6 +78,7 @@ impl Code {
         (Code::Rollback, "ROLLBACK"),
         (Code::Reset, "RESET"),
         (Code::Forgotten, "FORGOTTEN"),
+        (Code::Closed, "CLOSED"),
         (Code::Full, "FULL"),
         (Code::RateLimited, "RATE_LIMITED"),
         (Code::Busy, "BUSY"),

@@ -3,6 +3,7 @@
 #![allow(dead_code, missing_docs)]
 
 use schemars::JsonSchema;
+use std::collections::BTreeMap;
 
 /// What a message says.
 #[derive(Debug, JsonSchema)]
@@ -10,6 +11,39 @@ use schemars::JsonSchema;
 pub enum Body {
     Object(serde_json::Map<String, serde_json::Value>),
     Text(String),
+}
+
+/// What a message says; null once it was deleted.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum BodyOrNull {
+    Object(serde_json::Map<String, serde_json::Value>),
+    Text(String),
+    Deleted,
+}
+
+/// Who reacted in one way.
+#[derive(Debug, JsonSchema)]
+pub struct Reaction {
+    count: u64,
+    /// The first 100.
+    users: Vec<String>,
+}
+
+/// Up to where somebody has read.
+#[derive(Debug, JsonSchema)]
+pub struct ReadMark {
+    user: String,
+    /// The number of a message.
+    n: u64,
+}
+
+/// What a message said once.
+#[derive(Debug, JsonSchema)]
+pub struct Version {
+    at_ms: u64,
+    user: String,
+    body: BodyOrNull,
 }
 
 /// A part of an operation: keep so many UTF-16 units, insert a text, or with a negative number delete.
@@ -42,8 +76,26 @@ pub struct Message {
     kind: String,
     at_ms: u64,
     /// As it was written.
-    body: Body,
+    body: BodyOrNull,
+    /// The message that this one answers.
     reply: Option<u64>,
+    /// The root of the thread that it belongs to.
+    thread: Option<u64>,
+    /// At the root of a thread: how many replies there are.
+    replies: Option<u64>,
+    /// Users whom it names; `*` means everybody.
+    mentions: Option<Vec<String>>,
+    meta: Option<serde_json::Map<String, serde_json::Value>>,
+    reactions: Option<BTreeMap<String, Reaction>>,
+    edited_at_ms: Option<u64>,
+    deleted_at_ms: Option<u64>,
+    deleted_by: Option<String>,
+    /// Its body grows still.
+    streaming: Option<bool>,
+    /// Somebody asked its writer to stop.
+    cancelled: Option<bool>,
+    /// Its writer fell silent.
+    interrupted: Option<bool>,
     client: Option<String>,
     seq: Option<u64>,
 }
@@ -88,6 +140,12 @@ pub enum StreamPart {
         epoch: String,
         rev: u64,
         events: Vec<Event>,
+        /// Log: up to where the user has read.
+        read: Option<u64>,
+        /// Log: how many messages of others come after it.
+        unread: Option<u64>,
+        /// Log: how many of them name the user.
+        mentions: Option<u64>,
         /// Presence: who types.
         typing: Option<Vec<String>>,
         /// Document: where people are, in the text of `rev`.
@@ -111,6 +169,14 @@ pub struct Snapshot {
     messages: Option<Vec<Message>>,
     /// Log: whether there are older ones.
     more: Option<bool>,
+    /// Log: up to where people have read, the 100 marks that moved last.
+    reads: Option<Vec<ReadMark>>,
+    /// Log: up to where the user has read.
+    read: Option<u64>,
+    /// Log: how many messages of others come after it.
+    unread: Option<u64>,
+    /// Log: how many of them name the user.
+    mentions: Option<u64>,
     /// Presence: how many users.
     count: Option<u64>,
     /// Presence: who is here.
@@ -133,6 +199,40 @@ pub enum Event {
     /// Somebody, or a service, posted.
     #[serde(rename = "msg.posted")]
     MsgPosted { room: String, stream: String, epoch: String, from: u64, rev: u64, message: Message },
+    /// A message was edited, deleted, finished, cancelled or interrupted.
+    #[serde(rename = "msg.changed")]
+    MsgChanged { room: String, stream: String, epoch: String, from: u64, rev: u64, message: Message },
+    /// Somebody reacted to a message, or took a reaction back.
+    #[serde(rename = "msg.reacted")]
+    MsgReacted {
+        room: String,
+        stream: String,
+        epoch: String,
+        from: u64,
+        rev: u64,
+        n: u64,
+        user: String,
+        reaction: String,
+        added: bool,
+        /// How many have reacted like this now.
+        count: u64,
+    },
+    /// The text of a streaming message grew.
+    #[serde(rename = "msg.appended")]
+    MsgAppended {
+        room: String,
+        stream: String,
+        epoch: String,
+        from: u64,
+        rev: u64,
+        n: u64,
+        /// How long it was before, in UTF-16 units.
+        at: u64,
+        chunk: String,
+    },
+    /// People have read on.
+    #[serde(rename = "msg.read")]
+    MsgRead { room: String, stream: String, epoch: String, from: u64, rev: u64, reads: Vec<ReadMark> },
     /// A document was made.
     #[serde(rename = "doc.created")]
     DocCreated {

@@ -9,12 +9,15 @@ mod events;
 pub mod reply;
 
 pub use command::{
-    Command, Connect, Create, CursorAt, CursorOrNull, DocClose, DocCursor, DocGet, DocOpen, DocOps, DocSubmit, DocUndo,
-    Envelope, JoinOptions, MsgPost, MsgRange, Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin,
-    RoomOnly,
+    Command, Connect, Create, CursorAt, CursorOrNull, DocClose, DocCursor, DocGet, DocInfo, DocOpen, DocOps,
+    DocRestore, DocSubmit, DocTag, DocUndo, Envelope, JoinOptions, MsgAppend, MsgEdit, MsgFinish, MsgNumber, MsgPost,
+    MsgRange, MsgReaction, MsgWrite, Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly,
 };
 pub use error::{Code, FrameError};
-pub use events::{Because, Body, Component, Cursor, Departure, Event, Member, Message, Snapshot, StreamPart};
+pub use events::{
+    Because, Body, BodyOrNull, Component, Cursor, Departure, Event, Member, Message, Reaction, ReadMark, Snapshot,
+    StreamPart, Version,
+};
 pub use reply::Reply;
 
 /// The JSON Schema of all frames.
@@ -55,6 +58,9 @@ mod tests {
             "doc.undo",
             "presence.typing",
             "msg.posted",
+            "msg.append",
+            "msg.reacted",
+            "doc.restore",
             "doc.cursors",
             "room.resync",
             "SHUTDOWN",

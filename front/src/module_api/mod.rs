@@ -1,16 +1,21 @@
 //! The module's commands as functions. The only place that names them.
 
 mod answer;
+mod documents;
+mod messages;
+mod opened;
 
-pub use answer::{DocumentAt, Opened, Operations, Outcome, Posted, Range, SnapshotBody, Submitted};
+pub use answer::{DocumentAt, DocumentInfo, Marked, Operations, Range, Submitted, Tag, Unread, Written};
+pub use opened::{Opened, Outcome, ReadState, SnapshotBody};
 
-use crate::frame::{Code, Create, DocSubmit, FrameError, MsgPost, MsgRange, Recipient};
-use crate::names::{Keys, LOG, PRESENCE, Room};
+use crate::frame::{Code, FrameError, Recipient};
+use crate::names::{Keys, PRESENCE, Room};
 use crate::redis::shard::Profile;
 use crate::redis::topology::{CallError, ShardRouter};
 use crate::telemetry;
-use answer::{Fields, integer, open_list};
+use answer::{Fields, integer};
 use fred::types::Value;
+use opened::open_list;
 use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::epoch::Position;
@@ -48,6 +53,9 @@ impl Args {
     fn add(mut self, arg: impl ToString) -> Self {
         self.0.push(arg.to_string().into());
         self
+    }
+    fn flag(self, word: &str, set: bool) -> Self {
+        if set { self.add(word) } else { self }
     }
     fn option(self, word: &str, arg: Option<impl ToString>) -> Self {
         match arg {
@@ -110,7 +118,7 @@ impl ModuleApi {
         open_list(names, self.call(room, "ROOM.OPEN", args).await?)
     }
 
-    /// `ROOM.EMIT`: an ephemeral event that the sender does not get itself.
+    /// `ROOM.EMIT`: an ephemeral event that the sender's connection, if there is one, does not get itself.
     pub async fn room_emit(
         &self,
         room: &Room,
@@ -126,115 +134,8 @@ impl ModuleApi {
             Some(Recipient::Connection(connection)) => args.add("TO").add("CONN").add(connection),
             None => args,
         };
-        args = args.add("FROM").add(connection).add("BY").add(user);
+        args = args.option("FROM", Some(connection).filter(|connection| !connection.is_empty())).add("BY").add(user);
         self.call(room, "ROOM.EMIT", args).await.map(drop)
-    }
-
-    /// `MSG.POST`
-    pub async fn msg_post(
-        &self,
-        room: &Room,
-        user: &str,
-        connection: &str,
-        post: &MsgPost,
-    ) -> Result<Posted, FrameError> {
-        let args = Args::key(self.keys.key(room, LOG)).add(user).add(post.body.get());
-        let args = args.identity(post.client.as_deref(), post.seq)?;
-        let args = args.option("TYPE", post.kind.as_deref()).option("REPLY", post.reply).add("CONN").add(connection);
-        Posted::read(Fields::read(self.call(room, "MSG.POST", args).await?)?)
-    }
-
-    /// `MSG.RANGE`
-    pub async fn msg_range(&self, room: &Room, range: &MsgRange) -> Result<Range, FrameError> {
-        if range.before.is_some() && range.after.is_some() {
-            return Err(FrameError::new(Code::InvalidArgument, "before and after: give one of them"));
-        }
-        let count = range.count.unwrap_or(50);
-        if !(1..=100).contains(&count) {
-            return Err(FrameError::new(Code::InvalidArgument, "count: 1 to 100"));
-        }
-        let args = Args::key(self.keys.key(room, LOG));
-        let args = args.option("BEFORE", range.before).option("AFTER", range.after).add("COUNT").add(count);
-        Range::read(Fields::read(self.call(room, "MSG.RANGE", args).await?)?)
-    }
-
-    /// `DOC.CREATE`: whether it was missing.
-    pub async fn doc_create(&self, room: &Room, stream: &str, create: &Create) -> Result<(), FrameError> {
-        let args = Args::key(self.keys.key(room, stream)).add(&create.kind);
-        let args = args.add(create.content.as_deref().unwrap_or_default());
-        self.call(room, "DOC.CREATE", args).await.map(drop)
-    }
-
-    /// `DOC.SUBMIT`
-    pub async fn doc_submit(
-        &self,
-        room: &Room,
-        stream: &str,
-        by: (&str, &str),
-        submit: &DocSubmit,
-    ) -> Result<Submitted, FrameError> {
-        let args = Args::key(self.keys.key(room, stream)).add(submit.rev).add(submit.op.get());
-        let args = args.identity(submit.client.as_deref(), submit.seq)?;
-        let args = args.option("EPOCH", submit.epoch.as_deref()).option("LEN", submit.len);
-        let args = args.add("BY").add(by.0).add(by.1);
-        Submitted::read(Fields::read(self.call(room, "DOC.SUBMIT", args).await?)?)
-    }
-
-    /// `DOC.UNDO`
-    pub async fn doc_undo(
-        &self,
-        room: &Room,
-        stream: &str,
-        by: (&str, &str),
-        client: &str,
-    ) -> Result<Submitted, FrameError> {
-        let args = Args::key(self.keys.key(room, stream)).add(client).add("BY").add(by.0).add(by.1);
-        Submitted::read(Fields::read(self.call(room, "DOC.UNDO", args).await?)?)
-    }
-
-    /// `DOC.CURSOR`: `cursor` is JSON, `null` for nowhere.
-    pub async fn doc_cursor(
-        &self,
-        room: &Room,
-        stream: &str,
-        by: (&str, &str),
-        rev: u64,
-        cursor: &str,
-    ) -> Result<(), FrameError> {
-        let args = Args::key(self.keys.key(room, stream)).add(by.1).add(rev).add(cursor).add("BY").add(by.0);
-        self.call(room, "DOC.CURSOR", args).await.map(drop)
-    }
-
-    /// `DOC.CURSOR` with `null`. One that Redis does not hear of ends by itself.
-    pub async fn doc_cursors_end(&self, room: &Room, by: (&str, &str), streams: impl IntoIterator<Item = String>) {
-        for stream in streams {
-            if let Err(error) = self.doc_cursor(room, &stream, by, 0, "null").await {
-                tracing::debug!(%room, stream, %error, "a cursor was not ended");
-            }
-        }
-    }
-
-    /// `DOC.GET`
-    pub async fn doc_get(&self, room: &Room, stream: &str, rev: Option<u64>) -> Result<DocumentAt, FrameError> {
-        let args = Args::key(self.keys.key(room, stream)).option("REV", rev);
-        DocumentAt::read(Fields::read(self.call(room, "DOC.GET", args).await?)?)
-    }
-
-    /// `DOC.OPS`
-    pub async fn doc_ops(
-        &self,
-        room: &Room,
-        stream: &str,
-        from: u64,
-        to: Option<u64>,
-        epoch: Option<&str>,
-    ) -> Result<Operations, FrameError> {
-        let mut args = Args::key(self.keys.key(room, stream)).add(from);
-        if let Some(to) = to {
-            args = args.add(to);
-        }
-        let args = args.option("EPOCH", epoch);
-        Operations::read(Fields::read(self.call(room, "DOC.OPS", args).await?)?)
     }
 
     /// `PRESENCE.JOIN`: the new position.

@@ -1,9 +1,10 @@
-//! What each command does: check, one call to the module, compose the answer.
+//! Commands that change what the connection is part of, and the way of the others to `calls`.
 
+use super::calls::{self, Caller};
 use super::{Done, Effect, Membership, Session};
 use crate::auth::{Identity, Verb};
 use crate::close::CloseReason;
-use crate::frame::{Code, Command, Connect, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, RoomEmit, reply};
+use crate::frame::{Code, Command, Connect, DocClose, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, reply};
 use crate::module_api::{Here, Opened};
 use crate::names::{self, LOG, PRESENCE, Room};
 use crate::relay::hub::{Hub, Joiner};
@@ -16,8 +17,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::json;
 
-/// How long a typing mark lasts, in milliseconds.
-const TYPING_MS: u64 = 5_000;
 /// Streams that one join may name, and documents of a room with a cursor of one connection: what the module answers
 /// at once.
 const STREAMS_MAX: usize = 32;
@@ -43,93 +42,32 @@ impl Session {
                 _ => Err(FrameError::new(Code::AuthRequired, "the first command has to be connect")),
             };
         };
-        let (api, me) = (self.app.api.clone(), self.conn.id.clone());
-        Ok(match command {
-            Command::Connect(_) => {
-                return Err(FrameError::new(Code::InvalidArgument, "this connection is connected already"));
-            }
-            Command::Ping => done(id, async { Ok("{}".into()) }),
+        if let Some((room, verb)) = calls::access(&command) {
+            let room = self.joined(room, &identity, verb)?;
+            return self.call(id, &identity, room, command);
+        }
+        match command {
+            Command::Connect(_) => Err(FrameError::new(Code::InvalidArgument, "this connection is connected already")),
             Command::RoomJoin(join) => {
                 let options = JoinOptions { positions: join.positions, presence: join.presence };
-                return self.join(id, &identity, &join.room, options);
+                self.join(id, &identity, &join.room, options)
             }
-            Command::RoomLeave(leave) => return self.leave(id, identity, &leave.room),
-            Command::DocOpen(open) => return self.doc_open(id, &identity, open),
-            Command::RoomEmit(emit) => {
-                let room = self.joined(&emit.room, &identity, Verb::Write)?;
-                done(id, async move {
-                    let RoomEmit { name, data, to, .. } = &emit;
-                    api.room_emit(&room, (&identity.user, &me), name, data.get(), to.as_ref()).await?;
-                    Ok("{}".into())
-                })
-            }
-            Command::MsgPost(post) => {
-                let room = self.joined(&post.room, &identity, Verb::Write)?;
-                done(id, async move { Ok(reply::posted(&api.msg_post(&room, &identity.user, &me, &post).await?)) })
-            }
-            Command::MsgRange(range) => {
-                let room = self.joined(&range.room, &identity, Verb::Read)?;
-                done(id, async move { Ok(reply::range(&api.msg_range(&room, &range).await?)) })
-            }
-            Command::DocClose(close) => {
-                let room = self.joined(&close.room, &identity, Verb::Read)?;
-                let stream = names::document(&close.doc)?;
-                self.app.hub.close_stream(&room, self.member, stream.clone());
-                let told = self.cursors.get_mut(&room).and_then(|streams| streams.take(&stream));
-                done(id, async move {
-                    api.doc_cursors_end(&room, (&identity.user, &me), told).await;
-                    Ok("{}".into())
-                })
-            }
-            Command::DocUndo(undo) => {
-                let room = self.joined(&undo.room, &identity, Verb::Write)?;
-                let stream = names::document(&undo.doc)?;
-                done(id, async move {
-                    let by = (identity.user.as_str(), &*me);
-                    Ok(reply::submitted(&api.doc_undo(&room, &stream, by, &undo.client).await?))
-                })
-            }
-            Command::DocCursor(told) => {
-                let room = self.joined(&told.room, &identity, Verb::Read)?;
-                let stream = names::document(&told.doc)?;
-                self.note_cursor(&room, &stream)?;
-                done(id, async move {
-                    let by = (identity.user.as_str(), &*me);
-                    api.doc_cursor(&room, &stream, by, told.rev, told.cursor.get()).await.map(|()| "{}".into())
-                })
-            }
-            Command::DocSubmit(submit) => {
-                let room = self.joined(&submit.room, &identity, Verb::Write)?;
-                let stream = names::document(&submit.doc)?;
-                done(id, async move {
-                    let by = (identity.user.as_str(), &*me);
-                    Ok(reply::submitted(&api.doc_submit(&room, &stream, by, &submit).await?))
-                })
-            }
-            Command::DocGet(get) => {
-                let room = self.joined(&get.room, &identity, Verb::Read)?;
-                let stream = names::document(&get.doc)?;
-                done(id, async move { Ok(reply::document(&api.doc_get(&room, &stream, get.rev).await?)) })
-            }
-            Command::DocOps(ops) => {
-                let room = self.joined(&ops.room, &identity, Verb::Read)?;
-                let stream = names::document(&ops.doc)?;
-                done(id, async move {
-                    let page = api.doc_ops(&room, &stream, ops.from, ops.to, ops.epoch.as_deref()).await?;
-                    Ok(reply::operations(&page))
-                })
-            }
-            Command::PresenceSet(set) => return self.presence_set(id, &identity, set),
-            Command::PresenceList(list) => {
-                let room = self.joined(&list.room, &identity, Verb::Read)?;
-                done(id, async move { first_part(&api.room_open(&room, &[(PRESENCE.into(), None)]).await?) })
-            }
-            Command::PresenceTyping(typing) => {
-                let room = self.joined(&typing.room, &identity, Verb::Write)?;
-                let ms = if typing.typing { TYPING_MS } else { 0 };
-                done(id, async move { api.presence_typing(&room, &me, ms).await.map(|()| "{}".into()) })
-            }
-        })
+            Command::RoomLeave(leave) => self.leave(id, identity, &leave.room),
+            Command::DocOpen(open) => self.doc_open(id, &identity, open),
+            Command::DocClose(close) => self.doc_close(id, identity, close),
+            _ => Ok(done(id, async { Ok("{}".into()) })),
+        }
+    }
+
+    /// A command that needs no more than the room.
+    fn call(&mut self, id: Option<u64>, identity: &Identity, room: Room, command: Command) -> Running {
+        match &command {
+            Command::PresenceSet(set) => return self.presence_set(id, identity, room, set),
+            Command::DocCursor(told) => self.note_cursor(&room, &names::document(&told.doc)?)?,
+            _ => {}
+        }
+        let caller = Caller { user: identity.user.as_str().into(), connection: self.conn.id.clone() };
+        Ok(done(id, calls::call(self.app.api.clone(), caller, room, command)))
     }
 
     fn connect(&mut self, id: Option<u64>, connect: Connect) -> BoxFuture<'static, Done> {
@@ -284,8 +222,19 @@ impl Session {
         }))
     }
 
-    fn presence_set(&mut self, id: Option<u64>, identity: &Identity, set: PresenceSet) -> Running {
-        let room = self.joined(&set.room, identity, Verb::Read)?;
+    fn doc_close(&mut self, id: Option<u64>, identity: Arc<Identity>, close: DocClose) -> Running {
+        let room = self.joined(&close.room, &identity, Verb::Read)?;
+        let stream = names::document(&close.doc)?;
+        self.app.hub.close_stream(&room, self.member, stream.clone());
+        let told = self.cursors.get_mut(&room).and_then(|streams| streams.take(&stream));
+        let (api, me) = (self.app.api.clone(), self.conn.id.clone());
+        Ok(done(id, async move {
+            api.doc_cursors_end(&room, (&identity.user, &me), told).await;
+            Ok("{}".into())
+        }))
+    }
+
+    fn presence_set(&mut self, id: Option<u64>, identity: &Identity, room: Room, set: &PresenceSet) -> Running {
         let patch = named(identity, set.data.get())?;
         let (hub, member) = (self.app.hub.clone(), self.member);
         Ok(done(id, async move { hub.presence_set(&room, member, patch).await.map(reply::position) }))
@@ -324,10 +273,6 @@ fn done(
     work: impl Future<Output = Result<String, FrameError>> + Send + 'static,
 ) -> BoxFuture<'static, Done> {
     Box::pin(async move { Done { id, result: work.await, effect: Effect::Nothing } })
-}
-
-fn first_part(parts: &[Opened]) -> Result<String, FrameError> {
-    first(parts.first())
 }
 
 fn first(part: Option<&Opened>) -> Result<String, FrameError> {

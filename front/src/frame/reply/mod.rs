@@ -1,182 +1,21 @@
 //! Replies, and the few events that a front writes itself. Written as text: what the module answered goes in as it is.
 
-use super::error::{Code, FrameError};
-use super::events::StreamPart;
+pub mod schema;
+
+use super::error::FrameError;
 use crate::auth::Identity;
-use crate::module_api::{DocumentAt, Opened, Operations, Outcome, Posted, Range, SnapshotBody, Submitted};
-use schemars::JsonSchema;
-use std::collections::BTreeMap;
-use std::fmt::Write;
+use crate::conn::Text;
+use crate::module_api::{
+    DocumentAt, DocumentInfo, Marked, Opened, Operations, Outcome, Range, ReadState, SnapshotBody, Submitted, Unread,
+    Written,
+};
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 use stoa_core::epoch::Position;
 use stoa_core::json::push_quoted;
 
+pub use schema::{Answers, Reply};
 pub use stoa_core::json::quoted;
-
-/// A reply: `ok` or `error`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct Reply {
-    /// The command's number; null if it could not be read.
-    id: ReplyId,
-    /// What the command answers: see [`Answers`].
-    ok: Option<serde_json::Value>,
-    /// Why it was not carried out.
-    error: Option<ErrorBody>,
-}
-
-/// The number of the command that is answered.
-#[derive(Debug, JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code, missing_docs)]
-pub enum ReplyId {
-    Number(u64),
-    Unread,
-}
-
-/// What each command answers in `ok`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code, missing_docs)]
-pub struct Answers {
-    pub connect: Connected,
-    #[serde(rename = "room.join")]
-    pub room_join: Joined,
-    #[serde(rename = "room.leave")]
-    pub room_leave: Nothing,
-    #[serde(rename = "room.emit")]
-    pub room_emit: Nothing,
-    #[serde(rename = "msg.post")]
-    pub msg_post: MsgPosted,
-    #[serde(rename = "msg.range")]
-    pub msg_range: MsgPage,
-    #[serde(rename = "doc.open")]
-    pub doc_open: StreamPart,
-    #[serde(rename = "doc.close")]
-    pub doc_close: Nothing,
-    #[serde(rename = "doc.submit")]
-    pub doc_submit: DocSubmitted,
-    #[serde(rename = "doc.get")]
-    pub doc_get: DocState,
-    #[serde(rename = "doc.ops")]
-    pub doc_ops: DocPage,
-    #[serde(rename = "doc.undo")]
-    pub doc_undo: DocSubmitted,
-    #[serde(rename = "doc.cursor")]
-    pub doc_cursor: Nothing,
-    #[serde(rename = "presence.set")]
-    pub presence_set: At,
-    #[serde(rename = "presence.list")]
-    pub presence_list: StreamPart,
-    #[serde(rename = "presence.typing")]
-    pub presence_typing: Nothing,
-    pub ping: Nothing,
-}
-
-/// An answer that says no more than that it was done.
-#[derive(Debug, JsonSchema)]
-pub struct Nothing {}
-
-/// Where a stream is.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct At {
-    rev: u64,
-    epoch: String,
-}
-
-/// The answer of `msg.post`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct MsgPosted {
-    n: u64,
-    rev: u64,
-    epoch: String,
-    duplicate: bool,
-}
-
-/// The answer of `msg.range`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct MsgPage {
-    epoch: String,
-    rev: u64,
-    messages: Vec<super::Message>,
-    more: bool,
-}
-
-/// The answer of `doc.submit` and `doc.undo`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct DocSubmitted {
-    rev: u64,
-    epoch: String,
-    op: Vec<super::Component>,
-    duplicate: bool,
-    concurrent: Vec<Vec<super::Component>>,
-}
-
-/// The answer of `doc.get`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct DocState {
-    epoch: String,
-    rev: u64,
-    #[serde(rename = "type")]
-    kind: String,
-    content: String,
-}
-
-/// The answer of `doc.ops`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct DocPage {
-    outcome: String,
-    epoch: String,
-    rev: u64,
-    through: u64,
-    events: Vec<super::Event>,
-}
-
-/// The answer of `connect`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct Connected {
-    connection: String,
-    user: String,
-    name: Option<String>,
-    ping_interval_ms: u64,
-    /// Per room what `room.join` answers, or `{"error":…}`.
-    rooms: BTreeMap<String, RoomAnswer>,
-}
-
-/// The answer for one room of `connect`.
-#[derive(Debug, JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code, missing_docs)]
-pub enum RoomAnswer {
-    /// Joined.
-    Joined(Joined),
-    /// Not joined.
-    Refused { error: ErrorBody },
-}
-
-/// The answer of `room.join`.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct Joined {
-    room: String,
-    streams: BTreeMap<String, StreamPart>,
-}
-
-/// The body of an error.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct ErrorBody {
-    code: Code,
-    message: String,
-    retry: bool,
-    retry_after_ms: Option<u64>,
-}
 
 /// A reply that carries `ok`, which has to be JSON.
 pub fn reply_frame(id: u64, ok: &str) -> String {
@@ -197,21 +36,52 @@ fn error_body(error: &FrameError) -> String {
     format!("{{\"code\":\"{code}\",\"message\":{message},\"retry\":{retry}{after}}}")
 }
 
-/// The answer of `msg.post`.
-pub fn posted(posted: &Posted) -> String {
-    let Posted { n, position: Position { epoch, rev }, duplicate } = posted;
-    format!("{{\"n\":{n},\"rev\":{rev},\"epoch\":\"{epoch}\",\"duplicate\":{duplicate}}}")
+/// The answer of a command that writes one message.
+pub fn written(written: &Written) -> String {
+    let Written { n, position: Position { epoch, rev }, duplicate, changed, count, length, cancelled } = written;
+    let mut out = format!("{{\"n\":{n},\"rev\":{rev},\"epoch\":\"{epoch}\",\"duplicate\":{duplicate}");
+    push_some(&mut out, "changed", *changed);
+    push_some(&mut out, "count", *count);
+    push_some(&mut out, "length", *length);
+    push_some(&mut out, "cancelled", *cancelled);
+    out.push('}');
+    out
+}
+
+/// The answer of `msg.read`.
+pub fn marked(marked: &Marked) -> String {
+    let Marked { position: Position { epoch, rev }, changed } = marked;
+    format!("{{\"rev\":{rev},\"epoch\":\"{epoch}\",\"changed\":{changed}}}")
+}
+
+/// The answer of `msg.unread`.
+pub fn unread(unread: &Unread) -> String {
+    let Unread { state: ReadState { read, unread, mentions }, n, position: Position { epoch, rev } } = unread;
+    format!(
+        "{{\"read\":{read},\"unread\":{unread},\"mentions\":{mentions},\"n\":{n},\"rev\":{rev},\"epoch\":\"{epoch}\"}}"
+    )
+}
+
+/// The answer of `msg.history`.
+pub fn versions(versions: &[Text]) -> String {
+    let mut out = String::from("{\"versions\":");
+    push_values(&mut out, versions.iter().map(|version| version.as_str()));
+    out.push('}');
+    out
 }
 
 /// The answer of `msg.range`.
 pub fn range(range: &Range) -> String {
     let mut out = format!("{{\"epoch\":\"{}\",\"rev\":{}", range.position.epoch, range.position.rev);
     push_list(&mut out, "messages", range.messages.iter().map(|m| m.as_str()));
-    let _ = write!(out, ",\"more\":{}}}", range.more);
+    push_some(&mut out, "more", range.more);
+    push_some(&mut out, "more_before", range.more_before);
+    push_some(&mut out, "more_after", range.more_after);
+    out.push('}');
     out
 }
 
-/// The answer of `doc.submit` and `doc.undo`.
+/// The answer of `doc.submit`, `doc.undo` and `doc.restore`.
 pub fn submitted(submitted: &Submitted) -> String {
     let Submitted { position: Position { epoch, rev }, op, duplicate, concurrent } = submitted;
     let mut out = format!("{{\"rev\":{rev},\"epoch\":\"{epoch}\",\"op\":{op},\"duplicate\":{duplicate}");
@@ -227,6 +97,33 @@ pub fn document(document: &DocumentAt) -> String {
     format!("{{\"epoch\":\"{epoch}\",\"rev\":{rev},\"type\":{kind},\"content\":{content}}}")
 }
 
+/// The answer of `doc.info`.
+pub fn description(info: &DocumentInfo) -> String {
+    let Position { epoch, rev } = info.position;
+    let (kind, eol) = (quoted(&info.kind), quoted(&info.eol));
+    let mut out = format!("{{\"type\":{kind},\"eol\":{eol},\"epoch\":\"{epoch}\",\"rev\":{rev}");
+    for (name, number) in [
+        ("first_rev", info.first_rev),
+        ("operations", info.operations),
+        ("operation_bytes", info.operation_bytes),
+        ("bytes", info.bytes),
+        ("utf16", info.utf16),
+        ("chars", info.chars),
+        ("writers", info.writers),
+        ("cursors", info.cursors),
+    ] {
+        push_some(&mut out, name, Some(number));
+    }
+    let tags: Vec<String> = info
+        .tags
+        .iter()
+        .map(|tag| format!("{{\"name\":{},\"rev\":{},\"at_ms\":{}}}", quoted(&tag.name), tag.rev, tag.at_ms))
+        .collect();
+    push_list(&mut out, "tags", tags.iter().map(String::as_str));
+    out.push('}');
+    out
+}
+
 /// The answer of `doc.ops`.
 pub fn operations(page: &Operations) -> String {
     let Operations { outcome, position: Position { epoch, rev }, through, events } = page;
@@ -237,7 +134,7 @@ pub fn operations(page: &Operations) -> String {
     out
 }
 
-/// The answer of `presence.set`.
+/// The answer of `presence.set` and `doc.tag`.
 pub fn position(position: Position) -> String {
     format!("{{\"rev\":{},\"epoch\":\"{}\"}}", position.rev, position.epoch)
 }
@@ -320,6 +217,9 @@ fn push_stream_fields(out: &mut String, opened: &Opened) {
             push_snapshot(out, body);
         }
     }
+    if let Some(ReadState { read, unread, mentions }) = opened.unread {
+        let _ = write!(out, ",\"read\":{read},\"unread\":{unread},\"mentions\":{mentions}");
+    }
     if let Some(typing) = &opened.typing {
         push_names(out, "typing", typing.iter().map(|user| user.as_str()));
     }
@@ -330,9 +230,10 @@ fn push_stream_fields(out: &mut String, opened: &Opened) {
 
 fn push_snapshot(out: &mut String, body: &SnapshotBody) {
     match body {
-        SnapshotBody::Log { messages, more } => {
+        SnapshotBody::Log { messages, more, reads } => {
             push_list(out, "messages", messages.iter().map(|m| m.as_str()));
             let _ = write!(out, ",\"more\":{more}");
+            push_some(out, "reads", reads.as_ref());
         }
         SnapshotBody::Presence { count, members } => {
             let _ = write!(out, ",\"count\":{count}");
@@ -349,7 +250,19 @@ fn push_snapshot(out: &mut String, body: &SnapshotBody) {
 
 /// Appends `,"name":[…]` of values that are JSON already.
 fn push_list<'a>(out: &mut String, name: &str, values: impl Iterator<Item = &'a str>) {
-    let _ = write!(out, ",\"{name}\":[");
+    let _ = write!(out, ",\"{name}\":");
+    push_values(out, values);
+}
+
+/// Appends `,"name":value`, if there is one, of a value that is JSON already.
+fn push_some(out: &mut String, name: &str, value: Option<impl Display>) {
+    if let Some(value) = value {
+        let _ = write!(out, ",\"{name}\":{value}");
+    }
+}
+
+fn push_values<'a>(out: &mut String, values: impl Iterator<Item = &'a str>) {
+    out.push('[');
     for (n, value) in values.enumerate() {
         if n > 0 {
             out.push(',');
@@ -367,6 +280,7 @@ fn push_names<'a>(out: &mut String, name: &str, values: impl Iterator<Item = &'a
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Code;
 
     #[test]
     fn errors_say_whether_to_try_again() {
@@ -385,12 +299,13 @@ mod tests {
             position: "1.9f3a12c0:42".parse().unwrap(),
             outcome: Outcome::Changes { events: vec![(41, "{\"a\":1}".into()), (42, "{\"b\":2}".into())] },
             typing: None,
+            unread: Some(ReadState { read: 3, unread: 2, mentions: 1 }),
             cursors: Some(vec!["{\"anchor\":1}".into()]),
         };
         let part = stream_part(&opened);
         assert_eq!(
             part,
-            "{\"outcome\":\"changes\",\"epoch\":\"1.9f3a12c0\",\"rev\":42,\"events\":[{\"a\":1},{\"b\":2}],\"cursors\":[{\"anchor\":1}]}"
+            "{\"outcome\":\"changes\",\"epoch\":\"1.9f3a12c0\",\"rev\":42,\"events\":[{\"a\":1},{\"b\":2}],\"read\":3,\"unread\":2,\"mentions\":1,\"cursors\":[{\"anchor\":1}]}"
         );
     }
 }

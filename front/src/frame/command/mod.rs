@@ -1,11 +1,21 @@
 //! Commands: what a client asks for.
 
+mod doc;
+mod msg;
+mod room;
+
+pub use doc::{
+    Create, CursorAt, CursorOrNull, DocClose, DocCursor, DocGet, DocInfo, DocOpen, DocOps, DocRestore, DocSubmit,
+    DocTag, DocUndo,
+};
+pub use msg::{MsgAppend, MsgEdit, MsgFinish, MsgNumber, MsgPost, MsgRange, MsgReaction, MsgWrite};
+pub use room::{Connect, JoinOptions, Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly};
+
 use super::error::{Code, FrameError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
 
 /// A JSON value that is passed on as it was written.
 type Raw = Box<RawValue>;
@@ -87,8 +97,28 @@ commands! {
     "room.emit" => RoomEmit(RoomEmit),
     /// Posts a message.
     "msg.post" => MsgPost(MsgPost),
+    /// Replaces the body of an own message.
+    "msg.edit" => MsgEdit(MsgEdit),
+    /// Deletes an own message; its place stays.
+    "msg.delete" => MsgDelete(MsgWrite),
+    /// Adds a reaction.
+    "msg.react" => MsgReact(MsgReaction),
+    /// Takes back a reaction.
+    "msg.unreact" => MsgUnreact(MsgReaction),
+    /// Lets the text of a streaming message grow.
+    "msg.append" => MsgAppend(MsgAppend),
+    /// Ends a streaming message.
+    "msg.finish" => MsgFinish(MsgFinish),
+    /// Asks the writer of a streaming message to stop.
+    "msg.cancel" => MsgCancel(MsgWrite),
+    /// Says up to where the user has read.
+    "msg.read" => MsgRead(MsgNumber),
+    /// What the user has not read.
+    "msg.unread" => MsgUnread(RoomOnly),
     /// Reads messages.
     "msg.range" => MsgRange(MsgRange),
+    /// Reads the earlier bodies of a message.
+    "msg.history" => MsgHistory(MsgNumber),
     /// Opens a document, or makes it.
     "doc.open" => DocOpen(DocOpen),
     /// Ends the events of a document.
@@ -101,6 +131,12 @@ commands! {
     "doc.ops" => DocOps(DocOps),
     /// Takes back the newest edit of a client.
     "doc.undo" => DocUndo(DocUndo),
+    /// Says what a document holds.
+    "doc.info" => DocInfo(DocInfo),
+    /// Keeps the text of now under a name, or drops the name.
+    "doc.tag" => DocTag(DocTag),
+    /// Makes the text what it was at a tag.
+    "doc.restore" => DocRestore(DocRestore),
     /// Says where the user is in a document.
     "doc.cursor" => DocCursor(DocCursor),
     /// Changes the data of the own connection.
@@ -111,254 +147,6 @@ commands! {
     "presence.typing" => PresenceTyping(PresenceTyping),
     /// A sign of life.
     "ping" => Ping,
-}
-
-/// `connect`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct Connect {
-    /// The JWT, unless it came in the `Authorization` header.
-    pub token: Option<String>,
-    /// Rooms to join at once.
-    #[serde(default)]
-    pub resume: BTreeMap<String, JoinOptions>,
-}
-
-/// How a room is joined.
-#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-pub struct JoinOptions {
-    /// What the client holds of each stream; `null` for nothing yet.
-    #[serde(default)]
-    pub positions: BTreeMap<String, Option<String>>,
-    /// With it the connection is listed as here.
-    pub presence: Option<Presence>,
-}
-
-/// What others see of a connection.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct Presence {
-    /// At most 1 KiB of JSON object.
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    pub data: Option<Raw>,
-}
-
-/// `room.join`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct RoomJoin {
-    /// The room.
-    pub room: String,
-    /// What the client holds of each stream; `null` for nothing yet.
-    #[serde(default)]
-    pub positions: BTreeMap<String, Option<String>>,
-    /// With it the connection is listed as here.
-    pub presence: Option<Presence>,
-}
-
-/// A command that has no field but the room.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct RoomOnly {
-    /// The room.
-    pub room: String,
-}
-
-/// `room.emit`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct RoomEmit {
-    /// The room.
-    pub room: String,
-    /// The name of the application's event.
-    pub name: String,
-    /// Any JSON.
-    #[schemars(with = "serde_json::Value")]
-    pub data: Raw,
-    /// Whom it is for, if not for everybody.
-    pub to: Option<Recipient>,
-}
-
-/// One user or one connection in a room.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Recipient {
-    /// All connections of one user in the room.
-    User(String),
-    /// One connection.
-    Connection(String),
-}
-
-/// `msg.post`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct MsgPost {
-    /// The room.
-    pub room: String,
-    /// Object or string.
-    #[schemars(with = "super::Body")]
-    pub body: Raw,
-    /// The kind of message; `text` if it is left out.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    /// Number of the message that this one answers.
-    pub reply: Option<u64>,
-    /// The writer's client id; with `seq`, a resend happens once.
-    pub client: Option<String>,
-    /// Grows with each write of the client.
-    pub seq: Option<u64>,
-}
-
-/// `msg.range`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct MsgRange {
-    /// The room.
-    pub room: String,
-    /// Messages before this number.
-    pub before: Option<u64>,
-    /// Messages after this number.
-    pub after: Option<u64>,
-    /// 1 to 100, 50 if it is left out.
-    pub count: Option<u64>,
-}
-
-/// `doc.open`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocOpen {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-    /// What the client holds already.
-    pub position: Option<String>,
-    /// Makes the document if it is missing.
-    pub create: Option<Create>,
-}
-
-/// How a missing document is made.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct Create {
-    /// `text`
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its first content.
-    pub content: Option<String>,
-}
-
-/// `doc.close`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocClose {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-}
-
-/// `doc.submit`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocSubmit {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-    /// Base revision.
-    pub rev: u64,
-    /// Epoch of the base.
-    pub epoch: Option<String>,
-    /// The operation: `[5,"text",-3]` in UTF-16 units.
-    #[schemars(with = "Vec<super::Component>")]
-    pub op: Raw,
-    /// Length of the base text in UTF-16 units.
-    pub len: Option<u64>,
-    /// The writer's client id; with `seq`, a resend happens once.
-    pub client: Option<String>,
-    /// Grows with each write of the client.
-    pub seq: Option<u64>,
-}
-
-/// `doc.get`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocGet {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-    /// The revision, or the newest.
-    pub rev: Option<u64>,
-}
-
-/// `doc.ops`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocOps {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-    /// Operations after this revision.
-    pub from: u64,
-    /// Up to this revision.
-    pub to: Option<u64>,
-    /// Epoch of `from`.
-    pub epoch: Option<String>,
-}
-
-/// `doc.undo`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocUndo {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-    /// Whose edits: the client id that they were submitted with.
-    pub client: String,
-}
-
-/// `doc.cursor`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct DocCursor {
-    /// The room.
-    pub room: String,
-    /// The name of the document.
-    pub doc: String,
-    /// The revision of the text that the positions are in.
-    pub rev: u64,
-    /// Where; `null` for nowhere.
-    #[schemars(with = "CursorOrNull")]
-    pub cursor: Raw,
-}
-
-/// A place in a text, or `null` for nowhere.
-#[derive(Debug, JsonSchema)]
-#[serde(untagged)]
-#[allow(dead_code, missing_docs)]
-pub enum CursorOrNull {
-    At(CursorAt),
-    Nowhere,
-}
-
-/// A place in a text, in UTF-16 units.
-#[derive(Debug, JsonSchema)]
-#[allow(dead_code)]
-pub struct CursorAt {
-    /// The end of the selection that stays.
-    anchor: u64,
-    /// The end that moves; where the caret is.
-    head: u64,
-    /// At most 1 KiB of JSON object.
-    data: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// `presence.set`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct PresenceSet {
-    /// The room.
-    pub room: String,
-    /// RFC 7396 merge patch.
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
-    pub data: Raw,
-}
-
-/// `presence.typing`
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-pub struct PresenceTyping {
-    /// The room.
-    pub room: String,
-    /// Whether the user types.
-    pub typing: bool,
 }
 
 fn fields<T: DeserializeOwned>(text: &str) -> Result<T, FrameError> {

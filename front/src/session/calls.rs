@@ -1,0 +1,113 @@
+//! Commands that ask the module for one thing and leave the connection as it is: who may, one call, the answer.
+//!
+//! Nothing here knows whether the command came over a WebSocket or in a plain request.
+
+use crate::auth::Verb;
+use crate::frame::{Command, FrameError, RoomEmit, reply};
+use crate::module_api::{ModuleApi, Opened};
+use crate::names::{self, PRESENCE, Room};
+use std::sync::Arc;
+
+/// How long a typing mark lasts, in milliseconds.
+const TYPING_MS: u64 = 5_000;
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The user that the token names.
+    pub(crate) user: Arc<str>,
+    /// The connection that is theirs; empty if the command came without one.
+    pub(crate) connection: Arc<str>,
+}
+
+/// The room that a command is about, and what the token has to allow there. `None` for a command that is not one of
+/// these: it changes what the connection is part of.
+pub(crate) fn access(command: &Command) -> Option<(&str, Verb)> {
+    use Command::*;
+    let (room, verb) = match command {
+        Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
+        RoomEmit(it) => (&it.room, Verb::Write),
+        MsgPost(it) => (&it.room, Verb::Write),
+        MsgEdit(it) => (&it.room, Verb::Write),
+        MsgDelete(it) | MsgCancel(it) => (&it.room, Verb::Write),
+        MsgReact(it) | MsgUnreact(it) => (&it.room, Verb::Write),
+        MsgAppend(it) => (&it.room, Verb::Write),
+        MsgFinish(it) => (&it.room, Verb::Write),
+        // The mark is one's own.
+        MsgRead(it) | MsgHistory(it) => (&it.room, Verb::Read),
+        MsgUnread(it) | PresenceList(it) => (&it.room, Verb::Read),
+        MsgRange(it) => (&it.room, Verb::Read),
+        DocSubmit(it) => (&it.room, Verb::Write),
+        DocUndo(it) => (&it.room, Verb::Write),
+        DocTag(it) => (&it.room, Verb::Write),
+        DocRestore(it) => (&it.room, Verb::Write),
+        DocGet(it) => (&it.room, Verb::Read),
+        DocOps(it) => (&it.room, Verb::Read),
+        DocInfo(it) => (&it.room, Verb::Read),
+        // Whoever reads may be seen.
+        DocCursor(it) => (&it.room, Verb::Read),
+        PresenceSet(it) => (&it.room, Verb::Read),
+        PresenceTyping(it) => (&it.room, Verb::Write),
+    };
+    Some((room, verb))
+}
+
+/// Carries out a command whose access was checked, and composes the answer.
+pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Command) -> Result<String, FrameError> {
+    let by = (&*caller.user, &*caller.connection);
+    let room = &room;
+    Ok(match &command {
+        Command::RoomEmit(RoomEmit { name, data, to, .. }) => {
+            api.room_emit(room, by, name, data.get(), to.as_ref()).await?;
+            nothing()
+        }
+        Command::MsgPost(it) => reply::written(&api.msg_post(room, by, it).await?),
+        Command::MsgEdit(it) => reply::written(&api.msg_edit(room, by, it).await?),
+        Command::MsgDelete(it) => reply::written(&api.msg_delete(room, by, it).await?),
+        Command::MsgReact(it) => reply::written(&api.msg_react(room, by, it).await?),
+        Command::MsgUnreact(it) => reply::written(&api.msg_unreact(room, by, it).await?),
+        Command::MsgAppend(it) => reply::written(&api.msg_append(room, by, it).await?),
+        Command::MsgFinish(it) => reply::written(&api.msg_finish(room, by, it).await?),
+        Command::MsgCancel(it) => reply::written(&api.msg_cancel(room, by, it).await?),
+        Command::MsgRead(it) => reply::marked(&api.msg_read(room, by.0, it.n).await?),
+        Command::MsgUnread(_) => reply::unread(&api.msg_unread(room, by.0).await?),
+        Command::MsgRange(it) => reply::range(&api.msg_range(room, it).await?),
+        Command::MsgHistory(it) => reply::versions(&api.msg_history(room, it).await?),
+        Command::DocSubmit(it) => reply::submitted(&api.doc_submit(room, &names::document(&it.doc)?, by, it).await?),
+        Command::DocUndo(it) => {
+            reply::submitted(&api.doc_undo(room, &names::document(&it.doc)?, by, &it.client).await?)
+        }
+        Command::DocRestore(it) => reply::submitted(&api.doc_restore(room, &names::document(&it.doc)?, by, it).await?),
+        Command::DocTag(it) => reply::position(api.doc_tag(room, &names::document(&it.doc)?, it).await?),
+        Command::DocInfo(it) => reply::description(&api.doc_info(room, &names::document(&it.doc)?).await?),
+        Command::DocGet(it) => reply::document(&api.doc_get(room, &names::document(&it.doc)?, it.rev).await?),
+        Command::DocOps(it) => {
+            let stream = names::document(&it.doc)?;
+            reply::operations(&api.doc_ops(room, &stream, it.from, it.to, it.epoch.as_deref()).await?)
+        }
+        Command::DocCursor(it) => {
+            api.doc_cursor(room, &names::document(&it.doc)?, by, it.rev, it.cursor.get()).await?;
+            nothing()
+        }
+        Command::PresenceList(_) => first(&api.room_open(room, &[(PRESENCE.into(), None)]).await?)?,
+        Command::PresenceTyping(it) => {
+            api.presence_typing(room, by.1, if it.typing { TYPING_MS } else { 0 }).await?;
+            nothing()
+        }
+        Command::Connect(_)
+        | Command::RoomJoin(_)
+        | Command::RoomLeave(_)
+        | Command::DocOpen(_)
+        | Command::DocClose(_)
+        | Command::PresenceSet(_)
+        | Command::Ping => return Err(FrameError::internal()),
+    })
+}
+
+fn nothing() -> String {
+    "{}".into()
+}
+
+fn first(parts: &[Opened]) -> Result<String, FrameError> {
+    parts.first().map(reply::stream_part).ok_or_else(FrameError::internal)
+}

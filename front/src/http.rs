@@ -1,10 +1,9 @@
 //! The HTTP side: the WebSocket's door, health, the demo's guest tokens, and the pages.
 
 use crate::auth::DISPLAY_NAME_BYTES_MAX;
+use crate::conn::upgrade::Handshake;
 use crate::serve::App;
-use crate::session;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY,
 };
@@ -18,10 +17,6 @@ use std::sync::Arc;
 use tower_http::services::ServeDir;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-/// Bytes read from a socket at once. The library clears and keeps this much per connection, so it is small.
-const READ_BUFFER_BYTES: usize = 4096;
-/// Bytes collected before a write.
-const WRITE_BUFFER_BYTES: usize = 4096;
 /// Largest body of a plain request, in bytes: a display name.
 const BODY_BYTES_MAX: usize = 4096;
 /// What pages may load: their own files and their own WebSocket. Styles may be inline because editors need it.
@@ -68,25 +63,20 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-async fn upgrade(State(app): State<Arc<App>>, headers: HeaderMap, upgrade: WebSocketUpgrade) -> Response {
+async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
+    let headers = request.headers();
     if app.stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "this front is stopping\n").into_response();
     }
-    if !origin_is_welcome(&app.settings.origins, &headers) {
+    if !origin_is_welcome(&app.settings.origins, headers) {
         return (StatusCode::FORBIDDEN, "this origin is not among --origins\n").into_response();
     }
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
-    let frame_bytes_max = app.settings.frame_bytes_max;
-    upgrade
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .max_message_size(frame_bytes_max)
-        .max_frame_size(frame_bytes_max)
-        .on_upgrade(move |socket| {
-            let sessions = app.sessions.clone();
-            sessions.track_future(session::run(app, socket, bearer))
-        })
+    match Handshake::check(&request) {
+        Ok(handshake) => handshake.accept(app, request, bearer),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 /// Browsers always name their origin; other clients need not.

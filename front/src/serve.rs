@@ -2,6 +2,7 @@
 
 use crate::auth::Auth;
 use crate::chance;
+use crate::conn::Wheel;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::module_api::ModuleApi;
@@ -34,6 +35,7 @@ pub struct App {
     pub(crate) api: ModuleApi,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) wheel: Arc<Wheel>,
     /// Cancelled when the front is to stop.
     pub(crate) stop: CancellationToken,
     /// The connections.
@@ -137,7 +139,7 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let metrics = Arc::new(Metrics::default());
     let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms), metrics.clone());
     let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());
-    let app = Arc::new(App { settings, auth, api, hub, metrics, stop, sessions });
+    let app = Arc::new(App { settings, auth, api, hub, metrics, wheel: Wheel::start(), stop, sessions });
     tracing::info!(%addr, node, demo = app.settings.demo, "listening");
     if let Some(address) = app.settings.metrics_listen {
         let listener = listen(address).map_err(|e| format!("cannot listen on {address} for metrics: {e}"))?;

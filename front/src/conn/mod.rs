@@ -1,21 +1,38 @@
 //! One connection as the rest of the front sees it: `send`, `reply`, `close`, over a queue that is bounded in bytes.
 //!
 //! Nothing here waits for a socket: whoever sends to a thousand connections is never held up by one of them.
+//!
+//! Behind a connection stands an outlet. [`socket`] is a WebSocket: frames go straight into the socket from whoever sends
+//! them, and only what the socket does not take waits. `pulled` is for everything that writes its own form of an event
+//! when it can: it comes for what waits.
+//!
+//! Read in this order: `event` is what goes out, `queue` the bounds, `codec` and `deflate` the wire without I/O, `socket`
+//! and [`upgrade`] the I/O, `wheel` the time.
 
 pub mod codec;
 pub mod deflate;
+pub mod upgrade;
+
 mod event;
+mod pulled;
 mod queue;
+mod reader;
+mod socket;
 mod text;
 mod utf8;
+mod wheel;
 
 pub use event::{BATCH_BYTES_MAX, Batch, Class, DEFLATE_BYTES_MIN, Event, Form};
 pub use queue::Parcel;
 pub use text::Text;
+pub(crate) use wheel::Wheel;
 
 use crate::close::CloseReason;
-use queue::{Overflow, Queue};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use pulled::Pulled;
+use queue::Overflow;
+use socket::Socket;
+use std::sync::Arc;
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 /// Queued bytes above which ephemeral events are dropped: what is behind by 64 KiB has no use for a cursor.
@@ -29,81 +46,84 @@ pub struct Conn {
     /// Chosen by the front; clients see it.
     pub id: Arc<str>,
     queue_bytes_max: usize,
-    /// Tells the session that something it waits for may have come: room in the queue, or the end.
+    /// Tells the session that something it waits for may have come: room in the queue, the end, or its time.
     changed: Notify,
-    outlet: Pulled,
+    outlet: Outlet,
 }
 
-/// An outlet that comes for what waits, when it can take it.
-#[derive(Debug, Default)]
-struct Pulled {
-    state: Mutex<PulledState>,
-    arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct PulledState {
-    queue: Queue<Parcel>,
-    closing: Option<CloseReason>,
+#[derive(Debug)]
+enum Outlet {
+    Socket(Socket),
+    Pulled(Pulled),
 }
 
 impl Conn {
     /// A connection whose outlet takes what is queued by [`Conn::pull`].
     pub fn pulled(id: &str, queue_bytes_max: usize) -> Arc<Self> {
-        Arc::new(Conn { id: id.into(), queue_bytes_max, changed: Notify::new(), outlet: Pulled::default() })
+        Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::default()))
+    }
+
+    /// A WebSocket after its handshake.
+    fn socket(id: &str, queue_bytes_max: usize, stream: TcpStream, form: Form) -> Arc<Self> {
+        Self::new(id, queue_bytes_max, Outlet::Socket(Socket::new(stream, form)))
+    }
+
+    fn new(id: &str, queue_bytes_max: usize, outlet: Outlet) -> Arc<Self> {
+        Arc::new(Conn { id: id.into(), queue_bytes_max, changed: Notify::new(), outlet })
     }
 
     /// Sends events. If durable ones no longer fit, the connection is closed: the client resumes without loss.
     pub fn send(&self, batch: &Batch) {
-        self.offer(|queue| queue.offer_batch(batch, self.queue_bytes_max));
+        let sent = match &self.outlet {
+            Outlet::Socket(socket) => socket.send(batch, self.queue_bytes_max),
+            Outlet::Pulled(pulled) => pulled.send(batch, self.queue_bytes_max),
+        };
+        if sent == Err(Overflow) {
+            self.close(CloseReason::Slow);
+        }
     }
 
     /// Sends the answer to a command.
     pub fn reply(&self, text: String) {
-        self.offer(|queue| queue.offer(&Class::Reply, Parcel::Reply(text.into()), self.queue_bytes_max));
+        match &self.outlet {
+            Outlet::Socket(socket) => socket.reply(&text),
+            Outlet::Pulled(pulled) => pulled.reply(text.into()),
+        }
     }
 
     /// Asks the other side for a sign of life.
     pub fn ping(&self) {
-        self.offer(|queue| queue.offer(&Class::Reply, Parcel::Ping, self.queue_bytes_max));
-    }
-
-    fn offer(&self, offer: impl FnOnce(&mut Queue<Parcel>) -> Result<(), Overflow>) {
-        let mut state = self.outlet.lock();
-        if state.closing.is_some() {
-            return;
-        }
-        let offered = offer(&mut state.queue);
-        drop(state);
-        match offered {
-            Ok(()) => self.outlet.arrived.notify_one(),
-            Err(Overflow) => self.close(CloseReason::Slow),
+        match &self.outlet {
+            Outlet::Socket(socket) => socket.ping(),
+            Outlet::Pulled(pulled) => pulled.ping(),
         }
     }
 
     /// Ends the connection, after what is queued if the reason allows. The first reason stays.
     pub fn close(&self, reason: CloseReason) {
-        let mut state = self.outlet.lock();
-        if state.closing.is_some() {
-            return;
+        let closed = match &self.outlet {
+            Outlet::Socket(socket) => socket.close(reason),
+            Outlet::Pulled(pulled) => pulled.close(reason),
+        };
+        if closed {
+            self.changed.notify_one();
         }
-        state.closing = Some(reason);
-        if !reason.drains() {
-            state.queue = Queue::default();
-        }
-        drop(state);
-        self.outlet.arrived.notify_one();
-        self.changed.notify_one();
     }
 
     /// Whether the connection is ending, and why.
     pub fn closing(&self) -> Option<CloseReason> {
-        self.outlet.lock().closing
+        match &self.outlet {
+            Outlet::Socket(socket) => socket.closing(),
+            Outlet::Pulled(pulled) => pulled.closing(),
+        }
     }
 
     /// Whether so many replies wait that no further command should be read.
     pub fn is_congested(&self) -> bool {
-        self.outlet.lock().queue.reply_bytes() > REPLY_BYTES_MAX
+        match &self.outlet {
+            Outlet::Socket(socket) => socket.is_congested(),
+            Outlet::Pulled(pulled) => pulled.is_congested(),
+        }
     }
 
     /// Returns once the connection may no longer be congested, has been closed, or was woken. For one waiter.
@@ -111,29 +131,69 @@ impl Conn {
         self.changed.notified().await;
     }
 
-    /// The next thing to write; `None` once the connection has been closed and all is written. For one caller.
+    /// Makes the session look at the clock.
+    pub fn wake(&self) {
+        self.changed.notify_one();
+    }
+
+    /// The next thing to write; `None` once the connection has been closed and all is written. For one caller, and for
+    /// a connection made by [`Conn::pulled`]; others have an outlet that needs nobody.
     pub async fn pull(&self) -> Option<Parcel> {
-        loop {
-            let arrived = self.outlet.arrived.notified();
-            {
-                let mut state = self.outlet.lock();
-                if let Some(parcel) = state.queue.pop() {
-                    if state.queue.reply_bytes() == 0 {
-                        self.changed.notify_one();
-                    }
-                    return Some(parcel);
-                }
-                if state.closing.is_some() {
-                    return None;
-                }
-            }
-            arrived.await;
+        match &self.outlet {
+            Outlet::Socket(_) => None,
+            Outlet::Pulled(pulled) => pulled.pull(&self.changed).await,
         }
     }
 }
 
-impl Pulled {
-    fn lock(&self) -> MutexGuard<'_, PulledState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stoa_core::epoch::Epoch;
+    use stoa_core::event::Header;
+
+    fn batch(text: &str) -> Batch {
+        let event = Event::new("lobby", Header::durable("log", Epoch::default(), 0, 1), text.into());
+        Batch::new("lobby".into(), Arc::new(event))
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_cannot_keep_up_with_durable_events_is_closed() {
+        let conn = Conn::pulled("k1", 100);
+        conn.send(&batch(&"x".repeat(500)));
+        assert_eq!(conn.closing(), None, "one event may be larger than the bound");
+        conn.send(&batch("y"));
+        assert_eq!(conn.closing(), Some(CloseReason::Slow));
+        assert!(conn.pull().await.is_none(), "nothing more is sent");
+    }
+
+    #[tokio::test]
+    async fn replies_never_close_but_stop_the_reading() {
+        let conn = Conn::pulled("k1", 100);
+        conn.reply("x".repeat(REPLY_BYTES_MAX + 1));
+        assert!(conn.is_congested() && conn.closing().is_none());
+        assert!(matches!(conn.pull().await, Some(Parcel::Reply(_))));
+        conn.changed().await;
+        assert!(!conn.is_congested());
+    }
+
+    #[tokio::test]
+    async fn the_first_reason_to_close_stays_and_comes_after_what_is_queued() {
+        let conn = Conn::pulled("k1", 100);
+        conn.reply("bye".into());
+        conn.close(CloseReason::Shutdown);
+        conn.close(CloseReason::Slow);
+        conn.reply("too late".into());
+        assert!(matches!(conn.pull().await, Some(Parcel::Reply(text)) if &*text == "bye"));
+        assert!(conn.pull().await.is_none());
+        assert_eq!(conn.closing(), Some(CloseReason::Shutdown));
+    }
+
+    #[tokio::test]
+    async fn events_come_with_their_room_and_their_position() {
+        let conn = Conn::pulled("k1", 100);
+        conn.send(&batch("{}"));
+        let Some(Parcel::Event(room, event)) = conn.pull().await else { panic!("an event waits") };
+        assert_eq!((&*room, event.header.stream.as_str(), event.header.rev, &*event.text), ("lobby", "log", 1, "{}"));
     }
 }

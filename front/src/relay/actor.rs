@@ -1,6 +1,7 @@
 //! The task of one live room: feeds the rules what happens, and does what they say.
 
-use super::hub::{Hub, Joiner, RoomHandle};
+use super::hub::{Hub, Joiner};
+use super::inbox::Inbox;
 use super::presence::Presence;
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
 use crate::chance;
@@ -11,11 +12,12 @@ use crate::module_api::{Here, ModuleApi, Opened};
 use crate::names::Room;
 use bytes::Bytes;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::epoch::Position;
 use stoa_core::event::{Header, Kind};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// How long a room without members keeps its subscription: a page reload takes a second or two.
@@ -68,7 +70,7 @@ pub(super) struct Actor {
     room: Room,
     channel: String,
     hub: Arc<Hub>,
-    handle: Arc<RoomHandle>,
+    inbox: Arc<Inbox>,
     api: ModuleApi,
     state: RoomState,
     conns: HashMap<MemberId, Arc<Conn>>,
@@ -81,13 +83,13 @@ pub(super) struct Actor {
 }
 
 impl Actor {
-    pub(super) fn new(room: Room, hub: Arc<Hub>, handle: Arc<RoomHandle>, api: ModuleApi, ttl: Duration) -> Self {
+    pub(super) fn new(room: Room, hub: Arc<Hub>, inbox: Arc<Inbox>, api: ModuleApi, ttl: Duration) -> Self {
         Actor {
             channel: api.channel(&room),
             presence: Presence::new(api.clone(), room.clone(), ttl),
             room,
             hub,
-            handle,
+            inbox,
             api,
             state: RoomState::default(),
             conns: HashMap::new(),
@@ -98,17 +100,13 @@ impl Actor {
         }
     }
 
-    pub(super) async fn run(
-        mut self,
-        mut control: mpsc::UnboundedReceiver<Control>,
-        mut events: mpsc::Receiver<Bytes>,
-    ) {
-        let mut arrived = Vec::new();
+    pub(super) async fn run(mut self) {
+        let inbox = self.inbox.clone();
         loop {
             let wake_at = self.wake_at();
             tokio::select! {
                 biased;
-                Some(message) = control.recv() => {
+                message = poll_fn(|cx| inbox.poll_control(cx)) => {
                     if matches!(message, Control::Finish) {
                         return self.finish().await;
                     }
@@ -119,22 +117,22 @@ impl Actor {
                         self.presence_known(member, joined);
                     }
                 }
-                count = events.recv_many(&mut arrived, EVENTS_AT_ONCE) => {
-                    self.hub.metrics().events.add(count);
-                    std::mem::take(&mut arrived).iter().for_each(|bytes| self.event(bytes));
+                events = poll_fn(|cx| inbox.poll_events(cx, EVENTS_AT_ONCE)) => {
+                    self.hub.metrics().events.add(events.len());
+                    events.iter().for_each(|bytes| self.event(bytes));
                 }
                 () = sleep_until(wake_at), if wake_at.is_some() => {
                     if self.presence.next_beat().is_some_and(|at| at <= Instant::now()) {
                         self.presence.beat();
                     }
                     if self.idle_since.is_some_and(|since| since.elapsed() >= LINGER)
-                        && self.hub.forget_if_idle(&self.room, &control)
+                        && self.hub.forget_if_idle(&self.room, &inbox)
                     {
                         return self.finish().await;
                     }
                 }
             }
-            if self.handle.take_lagged() {
+            if inbox.take_lagged() {
                 self.step(Input::Lagged);
             }
             if !self.outbox.is_empty() {
@@ -296,27 +294,34 @@ impl Actor {
     }
 
     fn call_open(&self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
-        let (api, room, handle) = (self.api.clone(), self.room.clone(), self.handle.clone());
+        let (api, room, inbox) = (self.api.clone(), self.room.clone(), self.inbox.clone());
         tokio::spawn(async move {
             let answer =
-                if again { persist(&api, &room, &ask, &handle).await } else { api.room_open(&room, &ask).await };
+                if again { persist(&api, &room, &ask, &inbox).await } else { api.room_open(&room, &ask).await };
             let answer = answer.map(|parts| parts.into_iter().map(Arc::new).collect());
-            handle.tell(Control::Input(Input::Opened { ticket, member, answer }));
+            inbox.tell(Control::Input(Input::Opened { ticket, member, answer }));
         });
     }
 
     fn fetch(&self, ticket: Ticket, stream: Arc<str>, position: Option<Position>, calm: bool) {
         tracing::debug!(room = %self.room, %stream, calm, "reading what may be missing");
         self.hub.metrics().repairs.add(1);
-        let (api, room, handle) = (self.api.clone(), self.room.clone(), self.handle.clone());
+        let (api, room, inbox) = (self.api.clone(), self.room.clone(), self.inbox.clone());
         tokio::spawn(async move {
             if calm {
                 tokio::time::sleep(chance::jitter(CALM_JITTER_MAX)).await;
             }
-            let parts = persist(&api, &room, &[(stream.clone(), position)], &handle).await;
+            let parts = persist(&api, &room, &[(stream.clone(), position)], &inbox).await;
             let answer = parts.and_then(|mut parts| parts.pop().ok_or_else(FrameError::internal)).map(Arc::new);
-            handle.tell(Control::Input(Input::Fetched { ticket, stream, answer }));
+            inbox.tell(Control::Input(Input::Fetched { ticket, stream, answer }));
         });
+    }
+}
+
+/// However a room ends, nobody waits for it any more.
+impl Drop for Actor {
+    fn drop(&mut self) {
+        self.inbox.close();
     }
 }
 
@@ -325,12 +330,12 @@ async fn persist(
     api: &ModuleApi,
     room: &Room,
     ask: &[(Arc<str>, Option<Position>)],
-    handle: &RoomHandle,
+    inbox: &Inbox,
 ) -> Result<Vec<Opened>, FrameError> {
     let mut pause = RETRY_MIN;
     loop {
         match api.room_open(room, ask).await {
-            Err(error) if error.code.retry() && !handle.is_closed() => {
+            Err(error) if error.code.retry() && !inbox.is_closed() => {
                 tokio::time::sleep(pause + chance::jitter(pause)).await;
                 pause = (pause * 2).min(RETRY_MAX);
             }

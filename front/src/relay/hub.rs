@@ -1,24 +1,21 @@
 //! The rooms that are live on this front.
 
 use super::actor::{Actor, Control};
+use super::inbox::Inbox;
 use super::room::{Ask, Input, MemberId};
 use crate::conn::Conn;
 use crate::frame::FrameError;
 use crate::metrics::Metrics;
 use crate::module_api::{Here, ModuleApi, Opened};
 use crate::names::Room;
-use crate::redis::subscriptions::Listener;
-use bytes::Bytes;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stoa_core::epoch::Position;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-/// Events that wait for one room, in number. Beyond it they are dropped, which the room repairs.
-const ROOM_EVENTS_MAX: usize = 4096;
 /// Time for a join from question to answer; longer than the subscription and two commands take at their worst.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -27,49 +24,11 @@ pub struct Hub {
     api: ModuleApi,
     presence_ttl: Duration,
     metrics: Arc<Metrics>,
-    rooms: Mutex<HashMap<Room, Arc<RoomHandle>>>,
+    rooms: Mutex<HashMap<Room, Arc<Inbox>>>,
     tasks: TaskTracker,
     members: AtomicU64,
     /// Set when the front dies without goodbyes: nothing may be said for it any more.
     silenced: AtomicBool,
-}
-
-/// Where a live room hears from the front and from Redis.
-pub(super) struct RoomHandle {
-    /// Not bounded, because a connection has at most one join under way and the answers of Redis are bounded.
-    control: mpsc::UnboundedSender<Control>,
-    events: mpsc::Sender<Bytes>,
-    lagged: AtomicBool,
-}
-
-impl RoomHandle {
-    pub(super) fn tell(&self, control: Control) {
-        // A room that has ended has nobody to disappoint.
-        let _ = self.control.send(control);
-    }
-    pub(super) fn is_closed(&self) -> bool {
-        self.control.is_closed()
-    }
-    pub(super) fn take_lagged(&self) -> bool {
-        self.lagged.swap(false, Ordering::Relaxed)
-    }
-}
-
-impl Listener for RoomHandle {
-    fn subscribed(&self) {
-        self.tell(Control::Input(Input::Subscribed));
-    }
-    fn unsubscribed(&self) {
-        self.tell(Control::Input(Input::Unsubscribed));
-    }
-    fn event(&self, bytes: Bytes) {
-        if self.events.try_send(bytes).is_err() {
-            self.lagged.store(true, Ordering::Relaxed);
-        }
-    }
-    fn lagged(&self) {
-        self.tell(Control::Input(Input::Lagged));
-    }
 }
 
 /// Who joins.
@@ -113,7 +72,7 @@ impl Hub {
             return Err(FrameError::unavailable());
         }
         let (answer, answered) = oneshot::channel();
-        self.with_room(room, |handle| handle.tell(Control::Join { joiner, streams, here, answer }));
+        self.with_room(room, |inbox| inbox.ask(Control::Join { joiner, streams, here, answer }))?;
         match tokio::time::timeout(JOIN_TIMEOUT, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(FrameError::unavailable()),
@@ -126,8 +85,8 @@ impl Hub {
     }
 
     /// A member no longer wants a stream.
-    pub fn close_stream(&self, room: &Room, member: MemberId, stream: String) {
-        self.tell(room, Control::Input(Input::Close { member, stream }));
+    pub fn close_stream(&self, room: &Room, member: MemberId, stream: String) -> Result<(), FrameError> {
+        self.ask(room, Control::Input(Input::Close { member, stream }))
     }
 
     /// A member is gone; if it was listed as here, it stays so for `grace`.
@@ -147,7 +106,7 @@ impl Hub {
     /// Changes what others see of a member.
     pub async fn presence_set(&self, room: &Room, member: MemberId, patch: String) -> Result<Position, FrameError> {
         let (answer, answered) = oneshot::channel();
-        self.tell(room, Control::PresenceSet { member, patch, answer });
+        self.ask(room, Control::PresenceSet { member, patch, answer })?;
         answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
     }
 
@@ -158,9 +117,9 @@ impl Hub {
 
     /// Ends all rooms after their last words to Redis.
     pub async fn finish(&self) {
-        let handles: Vec<_> = self.lock().drain().map(|(_, handle)| handle).collect();
-        for handle in handles {
-            handle.tell(Control::Finish);
+        let inboxes: Vec<_> = self.lock().drain().map(|(_, inbox)| inbox).collect();
+        for inbox in inboxes {
+            inbox.tell(Control::Finish);
         }
         self.tasks.close();
         self.tasks.wait().await;
@@ -172,10 +131,10 @@ impl Hub {
     }
 
     /// Forgets a room in which nobody is left, unless somebody is about to join.
-    pub(super) fn forget_if_idle(&self, room: &Room, control: &mpsc::UnboundedReceiver<Control>) -> bool {
+    pub(super) fn forget_if_idle(&self, room: &Room, inbox: &Inbox) -> bool {
         let mut rooms = self.lock();
         // Joins are told to the room under this lock, so an empty queue cannot fill now.
-        if control.is_empty() {
+        if !inbox.has_control() {
             rooms.remove(room);
             self.metrics.rooms.subtract(1);
             self.api.router().unsubscribe(&self.api.channel(room));
@@ -184,33 +143,41 @@ impl Hub {
         false
     }
 
-    fn with_room(self: &Arc<Self>, room: &Room, tell: impl FnOnce(&RoomHandle)) {
+    fn with_room(
+        self: &Arc<Self>,
+        room: &Room,
+        ask: impl FnOnce(&Inbox) -> Result<(), FrameError>,
+    ) -> Result<(), FrameError> {
         let mut rooms = self.lock();
-        let handle = rooms.entry(room.clone()).or_insert_with(|| self.start(room));
-        tell(handle);
+        ask(rooms.entry(room.clone()).or_insert_with(|| self.start(room)))
     }
 
-    fn start(self: &Arc<Self>, room: &Room) -> Arc<RoomHandle> {
-        let (control, controls) = mpsc::unbounded_channel();
-        let (events, arrivals) = mpsc::channel(ROOM_EVENTS_MAX);
-        let handle = Arc::new(RoomHandle { control, events, lagged: AtomicBool::new(false) });
-        let actor = Actor::new(room.clone(), self.clone(), handle.clone(), self.api.clone(), self.presence_ttl);
+    fn start(self: &Arc<Self>, room: &Room) -> Arc<Inbox> {
+        let inbox = Arc::new(Inbox::default());
+        let actor = Actor::new(room.clone(), self.clone(), inbox.clone(), self.api.clone(), self.presence_ttl);
         self.metrics.rooms.add(1);
-        self.tasks.spawn(actor.run(controls, arrivals));
-        self.api.router().subscribe(&self.api.channel(room), handle.clone());
-        handle
+        self.tasks.spawn(actor.run());
+        self.api.router().subscribe(&self.api.channel(room), inbox.clone());
+        inbox
+    }
+
+    fn ask(&self, room: &Room, request: Control) -> Result<(), FrameError> {
+        if self.silenced.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.lock().get(room).map_or(Ok(()), |inbox| inbox.ask(request))
     }
 
     fn tell(&self, room: &Room, control: Control) {
         if self.silenced.load(Ordering::Relaxed) {
             return;
         }
-        if let Some(handle) = self.lock().get(room) {
-            handle.tell(control);
+        if let Some(inbox) = self.lock().get(room) {
+            inbox.tell(control);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Room, Arc<RoomHandle>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Room, Arc<Inbox>>> {
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,6 +4,7 @@
 //! task per live room; `presence` keeps the leases of those who are here through this front; [`hub`] finds the rooms.
 
 mod event;
+mod inbox;
 pub mod room;
 
 mod actor;

@@ -225,7 +225,7 @@ impl Session {
     fn doc_close(&mut self, id: Option<u64>, identity: Arc<Identity>, close: DocClose) -> Running {
         let room = self.joined(&close.room, &identity, Verb::Read)?;
         let stream = names::document(&close.doc)?;
-        self.app.hub.close_stream(&room, self.member, stream.clone());
+        self.app.hub.close_stream(&room, self.member, stream.clone())?;
         let told = self.cursors.get_mut(&room).and_then(|streams| streams.take(&stream));
         let (api, me) = (self.app.api.clone(), self.conn.id.clone());
         Ok(done(id, async move {

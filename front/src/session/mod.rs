@@ -8,31 +8,23 @@ pub(crate) mod calls;
 mod commands;
 
 use crate::auth::{Identity, now_s};
-use crate::chance;
 use crate::close::CloseReason;
-use crate::conn::{Conn, Parcel};
+use crate::conn::Conn;
 use crate::frame::{Code, Envelope, FrameError, reply};
 use crate::names::Room;
 use crate::relay::room::MemberId;
 use crate::serve::App;
 use crate::telemetry;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use futures_util::SinkExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesOrdered, Stream, StreamExt};
+use futures_util::stream::{FuturesOrdered, StreamExt};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// Commands of one connection under way at once, in number: beyond it the socket is not read.
 const WINDOW: usize = 32;
-/// Time for the last bytes and the close frame to be written: who was slow gets a chance to read why.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time in which the other side may read the close frame before the socket goes: data that it still sends would
-/// otherwise make the system throw the frame away.
-const LINGER: Duration = Duration::from_millis(500);
 /// How late the end of a token may be noticed at most, whatever the clocks do.
 const EXPIRY_CHECK: Duration = Duration::from_secs(600);
 
@@ -84,55 +76,48 @@ struct Session {
     connect_by: Instant,
     last_heard: Instant,
     pinged_at: Option<Instant>,
+    /// When the wheel wakes this connection.
+    wakes_at: Option<Instant>,
 }
 
-/// Serves a connection until it ends.
-pub async fn run(app: Arc<App>, socket: WebSocket, bearer: Option<String>) {
-    let (sink, mut stream) = socket.split();
-    let conn = Conn::pulled(&format!("k{}", chance::id()), app.settings.queue_bytes_max);
-    let mut session = Session::new(app, conn.clone(), bearer);
-    let mut writer = std::pin::pin!(write(conn.clone(), sink));
-    let app = session.app.clone();
-    app.metrics.connections.add(1);
-    app.metrics.connected.add(1);
-    let reason = tokio::select! {
-        // First the reader: a goodbye that was read says more than a socket that can no longer be written.
-        biased;
-        reason = session.read(&mut stream) => reason,
-        _ = &mut writer => None,
-    };
-    tracing::debug!(connection = %conn.id, ?reason, "a connection ends");
+/// What a client says, whatever carries it.
+pub(crate) enum Incoming {
+    /// Frames, one per line.
+    Text(String),
+    /// Something that is not text.
+    Binary,
+    /// A sign of life and nothing else.
+    Alive,
+    /// Something larger than [`Settings::frame_bytes_max`](crate::Settings::frame_bytes_max).
+    TooLarge,
+    /// The other side has ended the connection. `goodbye`: on purpose, as far as one can tell.
+    Ended { goodbye: bool },
+}
+
+/// Where a session hears from its client.
+pub(crate) trait Source: Send {
+    /// Waits for what comes next. Nothing is lost if the future is dropped before it is ready.
+    fn next(&mut self) -> impl Future<Output = Incoming> + Send;
+}
+
+/// Serves a connection until it should end, and says why; `None` if the other side ended it.
+///
+/// When this returns, or is dropped, the connection has left its rooms.
+pub(crate) async fn run(
+    app: Arc<App>,
+    conn: Arc<Conn>,
+    source: &mut impl Source,
+    bearer: Option<String>,
+) -> Option<CloseReason> {
+    let mut session = Session::new(app, conn, bearer);
+    session.app.metrics.connections.add(1);
+    session.app.metrics.connected.add(1);
+    let reason = session.read(source).await;
+    tracing::debug!(connection = %session.conn.id, ?reason, "a connection ends");
     if reason == Some(CloseReason::Slow) {
-        app.metrics.slow.add(1);
+        session.app.metrics.slow.add(1);
     }
-    // Rooms hear of it now, and not after the last bytes are out.
-    drop(session);
-    if let Some(reason) = reason {
-        conn.close(reason);
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, writer).await;
-    }
-    let _ = tokio::time::timeout(LINGER, async { while let Some(Ok(_)) = stream.next().await {} }).await;
-}
-
-async fn write(conn: Arc<Conn>, mut sink: futures_util::stream::SplitSink<WebSocket, Message>) {
-    while let Some(parcel) = conn.pull().await {
-        let text = match parcel {
-            Parcel::Event(_, event) => event.text.clone(),
-            Parcel::Reply(text) => text,
-            Parcel::Ping => {
-                let _ = sink.send(Message::Ping(Default::default())).await;
-                continue;
-            }
-        };
-        let Ok(text) = Utf8Bytes::try_from(bytes::Bytes::from(text)) else { return };
-        if sink.send(Message::Text(text)).await.is_err() {
-            return;
-        }
-    }
-    if let Some(reason) = conn.closing() {
-        let frame = CloseFrame { code: reason.code(), reason: reason.as_str().into() };
-        let _ = sink.send(Message::Close(Some(frame))).await;
-    }
+    reason
 }
 
 impl Session {
@@ -153,48 +138,40 @@ impl Session {
             lines: VecDeque::new(),
             last_heard: now,
             pinged_at: None,
+            wakes_at: None,
         }
     }
 
     /// Reads and answers until the connection should end, and says why; `None` if the other side ended it.
-    async fn read<S>(&mut self, stream: &mut S) -> Option<CloseReason>
-    where
-        S: Stream<Item = Result<Message, axum::Error>> + Unpin,
-    {
-        let stop = self.app.stop.clone();
-        let conn = self.conn.clone();
-        let mut timer = std::pin::pin!(sleep_until(self.next_check()));
+    async fn read(&mut self, source: &mut impl Source) -> Option<CloseReason> {
+        let (app, conn) = (self.app.clone(), self.conn.clone());
+        let mut stopping = std::pin::pin!(app.stop.cancelled());
         loop {
             while self.may_start()
                 && let Some(line) = self.lines.pop_front()
             {
                 self.start(&line);
             }
-            if stop.is_cancelled() && self.in_flight.is_empty() {
+            if app.stop.is_cancelled() && self.in_flight.is_empty() {
                 return Some(CloseReason::Shutdown);
             }
-            let next_check = self.next_check();
-            if timer.deadline() != next_check {
-                timer.as_mut().reset(next_check);
+            if let Some(reason) = conn.closing().or_else(|| self.look_at_the_clock()) {
+                return Some(reason);
             }
+            let reads = self.lines.is_empty() && self.may_start() && !app.stop.is_cancelled();
             tokio::select! {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     if let Some(reason) = self.finish(done) {
                         return Some(reason);
                     }
                 }
-                message = stream.next(), if self.lines.is_empty() && self.may_start() && !stop.is_cancelled() => {
-                    if let Err(reason) = self.receive(message) {
+                incoming = source.next(), if reads => {
+                    if let Err(reason) = self.receive(incoming) {
                         return reason;
                     }
                 }
-                () = conn.changed() => if let Some(reason) = conn.closing() {
-                    return Some(reason);
-                },
-                () = stop.cancelled(), if !stop.is_cancelled() => {}
-                () = &mut timer => if let Some(reason) = self.check_times() {
-                    return Some(reason);
-                }
+                () = conn.changed() => {}
+                () = &mut stopping, if !app.stop.is_cancelled() => {}
             }
         }
     }
@@ -203,35 +180,39 @@ impl Session {
         !self.barrier && self.in_flight.len() < WINDOW && !self.conn.is_congested()
     }
 
-    fn receive(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Option<CloseReason>> {
+    fn receive(&mut self, incoming: Incoming) -> Result<(), Option<CloseReason>> {
         self.last_heard = Instant::now();
         self.pinged_at = None;
-        match message {
-            Some(Ok(Message::Text(text))) => {
+        match incoming {
+            Incoming::Text(text) if !text.contains('\n') => {
+                if !text.trim_ascii().is_empty() {
+                    self.lines.push_back(text);
+                }
+                Ok(())
+            }
+            Incoming::Text(text) => {
                 let frames = text.split('\n').filter(|line| !line.trim_ascii().is_empty());
                 self.lines.extend(frames.map(str::to_owned));
                 Ok(())
             }
-            Some(Ok(Message::Binary(_))) => {
+            Incoming::Binary => {
                 let error = FrameError::new(Code::InvalidFrame, "frames are text, not binary");
                 self.answer(Done::refused(None, error));
                 Ok(())
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-            Some(Ok(Message::Close(frame))) => {
-                // 1000 and 1001: somebody closed the page. Without a code or with another one: who knows.
-                if frame.is_some_and(|frame| matches!(frame.code, 1000 | 1001)) {
-                    self.grace = Duration::from_millis(self.app.settings.presence_close_grace_ms);
-                }
-                Err(None)
-            }
-            Some(Err(error)) if is_too_large(&error) => {
+            Incoming::Alive => Ok(()),
+            Incoming::TooLarge => {
                 let message =
                     format!("frame_bytes_max: a frame has at most {} bytes", self.app.settings.frame_bytes_max);
                 self.conn.reply(reply::error_frame(None, &FrameError::new(Code::TooLarge, message)));
                 Err(Some(CloseReason::TooLarge))
             }
-            Some(Err(_)) | None => Err(None),
+            Incoming::Ended { goodbye } => {
+                if goodbye {
+                    self.grace = Duration::from_millis(self.app.settings.presence_close_grace_ms);
+                }
+                Err(None)
+            }
         }
     }
 
@@ -304,8 +285,27 @@ impl Session {
         life.min(Instant::now() + identity.remaining().min(EXPIRY_CHECK))
     }
 
+    /// Does what is due, and sees to it that somebody wakes this connection when something is due next.
+    fn look_at_the_clock(&mut self) -> Option<CloseReason> {
+        let now = Instant::now();
+        if self.wakes_at.is_some_and(|at| at <= now) {
+            self.wakes_at = None;
+            if let Some(reason) = self.check_times() {
+                return Some(reason);
+            }
+        }
+        let next = self.next_check();
+        // Whoever is woken too early looks again; most checks move on before they come.
+        if self.wakes_at.is_none_or(|at| next < at) {
+            self.wakes_at = Some(self.app.wheel.wake(&self.conn, next));
+        }
+        None
+    }
+
     fn check_times(&mut self) -> Option<CloseReason> {
-        let Some(identity) = &self.identity else { return Some(CloseReason::AuthRequired) };
+        let Some(identity) = &self.identity else {
+            return (Instant::now() >= self.connect_by).then_some(CloseReason::AuthRequired);
+        };
         if identity.expires_s <= now_s() {
             return Some(CloseReason::AuthExpired);
         }
@@ -334,16 +334,4 @@ impl Drop for Session {
             self.app.hub.part(room, self.member, self.grace);
         }
     }
-}
-
-fn is_too_large(error: &axum::Error) -> bool {
-    // The library's error type is behind two boxes; its words are the only way to tell.
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        if error.to_string().contains("too long") || error.to_string().contains("too big") {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }

@@ -1,0 +1,89 @@
+//! An outlet that comes for what waits when it can take it, and writes its own form of it.
+
+use super::event::{Batch, Class};
+use super::queue::{Overflow, Parcel, Queue};
+use super::{REPLY_BYTES_MAX, Text};
+use crate::close::CloseReason;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+#[derive(Debug, Default)]
+pub(super) struct Pulled {
+    state: Mutex<State>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue<Parcel>,
+    closing: Option<CloseReason>,
+}
+
+impl Pulled {
+    pub(super) fn send(&self, batch: &Batch, durable_bytes_max: usize) -> Result<(), Overflow> {
+        self.offer(|queue| queue.offer_batch(batch, durable_bytes_max))
+    }
+
+    pub(super) fn reply(&self, text: Text) {
+        // Answers always fit.
+        let _ = self.offer(|queue| queue.offer(&Class::Reply, Parcel::Reply(text), usize::MAX));
+    }
+
+    pub(super) fn ping(&self) {
+        let _ = self.offer(|queue| queue.offer(&Class::Reply, Parcel::Ping, usize::MAX));
+    }
+
+    fn offer(&self, offer: impl FnOnce(&mut Queue<Parcel>) -> Result<(), Overflow>) -> Result<(), Overflow> {
+        let mut state = self.lock();
+        if state.closing.is_none() {
+            offer(&mut state.queue)?;
+            self.arrived.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Returns whether this is the first reason.
+    pub(super) fn close(&self, reason: CloseReason) -> bool {
+        let mut state = self.lock();
+        if state.closing.is_some() {
+            return false;
+        }
+        state.closing = Some(reason);
+        if !reason.drains() {
+            state.queue = Queue::default();
+        }
+        self.arrived.notify_one();
+        true
+    }
+
+    pub(super) fn closing(&self) -> Option<CloseReason> {
+        self.lock().closing
+    }
+
+    pub(super) fn is_congested(&self) -> bool {
+        self.lock().queue.reply_bytes() > REPLY_BYTES_MAX
+    }
+
+    pub(super) async fn pull(&self, changed: &Notify) -> Option<Parcel> {
+        loop {
+            {
+                let mut state = self.lock();
+                let was_congested = state.queue.reply_bytes() > REPLY_BYTES_MAX;
+                if let Some(parcel) = state.queue.pop() {
+                    if was_congested && state.queue.reply_bytes() <= REPLY_BYTES_MAX {
+                        changed.notify_one();
+                    }
+                    return Some(parcel);
+                }
+                if state.closing.is_some() {
+                    return None;
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

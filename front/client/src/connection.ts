@@ -2,10 +2,10 @@
  * The connection: a state machine, and only that. It owns the socket, the token, every wait and the decision whether to
  * come back; it knows of commands only `connect` and `ping`.
  *
- *     idle ──open──▶ connecting ──answer to connect──▶ connected
- *                      ▲    │ lost, 4000-4499, refused for now   │
- *                      │    ▼                                    │
- *                      └─ waiting ◀──────────────────────────────┘        closed: by close(), 4500-4999
+ *     closed ──open──▶ connecting ──answer to connect──▶ online
+ *                       ▲    │ lost, 4000-4499, refused for now │
+ *                       │    ▼                                  │
+ *                       └─ offline ◀────────────────────────────┘        closed: by close(), 4500-4999
  *
  * Safety: at most one socket lives; events of an abandoned one are ignored. Liveness: every wait (token, opening, answer,
  * silence) ends by itself, so whoever is not closed is connected or will try again.
@@ -15,22 +15,26 @@ import { StoaError } from "./errors.js";
 import type { CloseReason, CommandFrame, JoinOptions } from "./frames.js";
 import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./wire.js";
 
-/** See the picture at the head of this file. */
-export type ConnectionState = "idle" | "connecting" | "connected" | "waiting" | "closed";
+/**
+ * `connecting`: an attempt is under way. `online`: the front answered, and the rooms are up to date. `offline`: there is no
+ * line, and another attempt will follow. `closed`: no attempt will follow until `open`.
+ */
+export type ConnectionState = "connecting" | "online" | "offline" | "closed";
 
 /** A change of the connection's state. */
 export interface StateChange {
+  /** What it is now, and what it was. */
   state: ConnectionState;
   previous: ConnectionState;
   /**
-   * For `waiting` and `closed`: one word for why. The front's close reason (`SHUTDOWN`, `AUTH_INVALID`, …), the code of a
+   * For `offline` and `closed`: one word for why. The front's close reason (`SHUTDOWN`, `AUTH_INVALID`, …), the code of a
    * refused `connect`, or `LOST` (the line broke), `TIMEOUT` (no answer or silence), `TOKEN` (the token function failed),
    * `CLOSED` (this program called `close`).
    */
   reason?: CloseReason | (string & {});
   /** The WebSocket close code, if one came. */
   closeCode?: number;
-  /** For `waiting`: in how many milliseconds the next attempt begins. */
+  /** For `offline`: in how many milliseconds the next attempt begins. */
   retryInMs?: number;
 }
 
@@ -94,7 +98,7 @@ export class Connection {
   private readonly events = new Emitter<{ state: [StateChange]; skipped: [string] }>();
   private readonly options: Required<Omit<ConnectionOptions, "token" | "WebSocket">> & Pick<ConnectionOptions, "token" | "WebSocket">;
   private readonly Socket: WebSocketConstructor;
-  private current: ConnectionState = "idle";
+  private current: ConnectionState = "closed";
   private socket: WebSocketLike | undefined;
   /** Names the present attempt: whatever finishes later for an older one is ignored. */
   private attempt = 0;
@@ -136,7 +140,7 @@ export class Connection {
 
   /** Connects, if that is not under way already. After `closed` it starts afresh. */
   open(): void {
-    if (this.current !== "idle" && this.current !== "closed") return;
+    if (this.current !== "closed") return;
     this.failures = 0;
     this.begin();
   }
@@ -150,13 +154,13 @@ export class Connection {
 
   /** Something changed about the network: tries at once what would be tried later. */
   probe(): void {
-    if (this.current === "waiting") this.begin();
-    else if (this.current === "connected") this.ping();
+    if (this.current === "offline") this.begin();
+    else if (this.current === "online") this.ping();
   }
 
   /** Sends a command; `false` if there is no connection to send it on. */
   send(id: number, command: Command): boolean {
-    if (this.current !== "connected" || this.socket === undefined) return false;
+    if (this.current !== "online" || this.socket === undefined) return false;
     this.socket.send(JSON.stringify({ id, ...command }));
     return true;
   }
@@ -206,11 +210,11 @@ export class Connection {
     };
     socket.onmessage = (event: { data: unknown }) => {
       if (!alive() || typeof event.data !== "string") return;
-      if (this.current === "connected") this.listen();
+      if (this.current === "online") this.listen();
       for (const frame of parseFrames(event.data, (why) => this.events.emit("skipped", why))) {
         // A listener may have closed the connection while it was given a frame.
         if (!alive()) return;
-        if (this.current === "connected") this.owner.frame(frame);
+        if (this.current === "online") this.owner.frame(frame);
         else this.answered(frame);
       }
     };
@@ -237,9 +241,9 @@ export class Connection {
     // Whoever is told that the connection is there finds the rooms already up to date; unless one of them closed it.
     const { attempt } = this;
     const previous = this.current;
-    this.current = "connected";
+    this.current = "online";
     this.owner.connected(answer);
-    if (attempt === this.attempt) this.events.emit("state", { state: "connected", previous });
+    if (attempt === this.attempt) this.events.emit("state", { state: "online", previous });
   }
 
   private sayNo(error: StoaError): void {
@@ -250,7 +254,7 @@ export class Connection {
 
   private ended(code: number, reason: string): void {
     const why = { reason: reason === "" ? "LOST" : reason, closeCode: code };
-    const wasConnected = this.current === "connected";
+    const wasConnected = this.current === "online";
     if (code >= 4500 && code <= 4999) {
       if (!(code === 4502 && this.renewToken("AUTH_EXPIRED"))) return this.refused(why);
       // A token that ended in mid-connection is ordinary: there is nothing to back off from.
@@ -275,7 +279,7 @@ export class Connection {
     const retryInMs = delayMs ?? Math.max(random() * Math.min(backoffMaxMs, backoffMinMs * 2 ** this.failures), atLeastMs);
     this.failures += 1;
     this.wait(retryInMs, () => this.begin());
-    this.change("waiting", { ...why, retryInMs });
+    this.change("offline", { ...why, retryInMs });
   }
 
   /** Coming back would not help. */
@@ -311,7 +315,7 @@ export class Connection {
     } catch {
       // Already closed: what was wanted.
     }
-    if (this.current === "connected") this.owner.lost();
+    if (this.current === "online") this.owner.lost();
   }
 
   private change(state: ConnectionState, more: Pick<StateChange, "reason" | "closeCode" | "retryInMs"> = {}): void {

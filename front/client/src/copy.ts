@@ -182,6 +182,13 @@ export class Copy {
     this.overPending(anchor === undefined ? invert(op, this.base) : difference(apply(anchor, op), this.base), undefined);
   }
 
+  /** Throws the pending operations away. */
+  abandon(): void {
+    const shown = difference(this.text, this.base);
+    this.inflight = this.buffer = this.anchor = undefined;
+    this.overPending(shown, undefined);
+  }
+
   /** Moves the pending operations over a change of what is below them, and shows it. */
   private overPending(op: Operation, user: string | undefined): void {
     let shown = op;

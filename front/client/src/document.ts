@@ -4,6 +4,7 @@ import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { CursorAt, DocState, JsonObject } from "./frames.js";
 import { baseLength, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
+import type { Slot } from "./storage.js";
 import { Sync, type SyncLine } from "./sync.js";
 import { read, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type StreamPart } from "./wire.js";
 
@@ -33,7 +34,7 @@ export interface DocumentEvents {
    * with the difference when the text had to be loaded again. Never fires for this client's own edits.
    */
   remote: [op: Operation, origin: ChangeOrigin];
-  /** The text came for the first time: show it. Later changes fire `remote`. */
+  /** The text came for the first time, from the front or with unacknowledged edits from the storage: show it. Later changes fire `remote`. */
   reset: [text: string];
   /** `state` changed. */
   state: [state: DocumentState];
@@ -80,6 +81,7 @@ export class Document {
     private readonly line: DocumentLine,
     name: string,
     options: DocumentOptions,
+    slot: Slot | undefined,
   ) {
     this.name = name;
     this.opened = new Promise((resolve, reject) => (this.settleOpened = { resolve, reject }));
@@ -107,7 +109,7 @@ export class Document {
         line.report(error);
       },
       announce: () => this.announce(),
-    });
+    }, slot);
     this.carets = new Cursors({
       position: () => this.sync.copy?.position,
       recent: () => this.sync.copy?.recent ?? [],
@@ -119,6 +121,7 @@ export class Document {
       tell: (cursor, rev) => this.tellCursor(cursor, rev),
       changed: () => this.events.emit("cursors"),
     });
+    this.sync.restore();
   }
 
   /** The text, with this client's own edits. Empty until opened. */
@@ -249,7 +252,10 @@ export class Document {
     return Math.min(over.reduce((at, op) => transformPosition(at, op, side), position), copy.text.length);
   }
 
-  /** Stops following the document. Edits that were not yet acknowledged may be lost: wait for `synchronised` before. */
+  /**
+   * Stops following the document. Edits that were not yet acknowledged may be lost, or wait in the storage until the document is
+   * opened again: wait for `synchronised` before.
+   */
   close(): void {
     if (this.state === "closed") return;
     // The front ends the cursor with it.
@@ -274,6 +280,11 @@ export class Document {
     this.sync.cut();
     this.carets.clear();
     this.carets.flush();
+  }
+
+  /** The page hides, and may never be shown again. @internal */
+  hidden(): void {
+    this.sync.hidden();
   }
 
   /** The room may not be joined. @internal */

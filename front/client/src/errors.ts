@@ -7,12 +7,14 @@ export type FrontErrorCode = Code;
 export type ClientErrorCode =
   /** There is no connection now, and what was asked for is not kept for later. */
   | "OFFLINE"
-  /** No answer came in time. A write may have happened: the SDK resends its own writes with their identity. */
+  /** No answer came in time. A write may have happened: it stays queued, and is sent again with its identity. */
   | "TIMEOUT"
   /** Too many writes wait for the connection already. */
   | "QUEUE_FULL"
-  /** The connection, room or document was closed by this program. */
+  /** The connection, room, document or stream was closed by this program. */
   | "CLOSED"
+  /** The storage that was given failed: what is not acknowledged would not survive a reload now. */
+  | "STORAGE"
   /** The document's text has not arrived yet (or the document is missing): it cannot be edited. */
   | "NOT_OPEN";
 

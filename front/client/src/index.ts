@@ -5,7 +5,9 @@ export type { ConnectionOptions, ConnectionState, StateChange, Token, TokenReaso
 export { Room } from "./room.js";
 export type { RoomOptions, RoomState, Sender } from "./room.js";
 export { Messages } from "./messages.js";
-export type { Message, MessagesEvents, PostOptions } from "./messages.js";
+export type { Message, MessagesEvents, PostOptions, Thread } from "./messages.js";
+export { MessageStream } from "./message-stream.js";
+export type { Storage } from "./storage.js";
 export { Presence } from "./presence.js";
 export type { PresenceEvents } from "./presence.js";
 export { Document } from "./document.js";
@@ -14,6 +16,6 @@ export type { RemoteCursor } from "./cursors.js";
 export { StoaError } from "./errors.js";
 export type { ClientErrorCode, ErrorCode, FrontErrorCode } from "./errors.js";
 export type { Off } from "./emitter.js";
-export type { CloseReason, CursorAt, DocState, Json, JsonObject, Member, Message as WireMessage, Recipient } from "./frames.js";
+export type { CloseReason, CursorAt, DocState, Json, JsonObject, Member, Message as WireMessage, Reaction, Recipient, Version } from "./frames.js";
 export type { OperationsAnswer } from "./wire.js";
 export * from "./ot/index.js";

@@ -1,10 +1,14 @@
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import type { JsonObject, Message as WireMessage } from "./frames.js";
-import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart } from "./wire.js";
-import { retryDelayMs } from "./retry.js";
-import { orderOf } from "./stream.js";
+import type { JsonObject, Message as WireMessage, Version } from "./frames.js";
+import { Log } from "./log.js";
+import { MessageStream } from "./message-stream.js";
+import { Outbox, type Added, type Entry, type OutboxBounds, type Waiting, type Write } from "./outbox.js";
+import { Reading } from "./reading.js";
 import type { Stoa } from "./stoa.js";
+import type { Slot } from "./storage.js";
+import { reacted, type Window } from "./window.js";
+import { formatPosition, read, type Command, type DurableEvent, type StreamPart } from "./wire.js";
 
 /** A message as it is shown. */
 export interface Message extends Omit<WireMessage, "n"> {
@@ -12,23 +16,30 @@ export interface Message extends Omit<WireMessage, "n"> {
   readonly key: string;
   /** Its number in the room's log, from 1, growing; `undefined` until the front has accepted it. */
   n: number | undefined;
-  /** `sending`: shown already, not accepted yet (perhaps there is no connection). `failed`: refused for good. */
-  state: "sending" | "sent" | "failed";
+  /**
+   * `pending`: it, or a change of it, is shown already and not accepted yet (perhaps there is no connection). `failed`: it,
+   * or the last change of it, was refused for good; a refused change is not shown any more.
+   */
+  state: "pending" | "sent" | "failed";
   /** Why it is `failed`. */
   error?: StoaError;
 }
 
 /** What may go with a message. */
 export interface PostOptions {
-  /** The kind of message. Default `text`. */
+  /** The kind of message: 1 to 32 of `a-z 0-9 _ - .`. Default `text`, which needs a text that is not blank. */
   type?: string;
-  /** The number of the message that this one answers. */
+  /** The number of the message that this one answers. An answer to an answer belongs to the thread of the first message. */
   reply?: number;
+  /** Users whom it names, at most 32; `*` names everybody. */
+  mentions?: readonly string[];
+  /** What the application keeps with it: at most 4 KiB of JSON object. */
+  meta?: JsonObject;
 }
 
 /** The events of a room's messages. */
 export interface MessagesEvents {
-  /** `list` changed. */
+  /** `list`, `unread`, `mentions`, `readBy` or a flag beside them changed. */
   change: [];
   /** A message was posted by somebody, while this client was here or since it was here last. Not for history or own ones. */
   message: [message: Message];
@@ -36,48 +47,100 @@ export interface MessagesEvents {
   lost: [messages: readonly Message[]];
 }
 
-/** A message on its way. */
-interface Draft {
-  readonly seq: number;
-  shown: Message;
-  readonly resolve: (message: Message) => void;
-  readonly reject: (error: StoaError) => void;
+/** The bounds of a room's messages. @internal */
+export interface MessagesBounds extends OutboxBounds {
+  messagesMax: number;
+}
+
+/** The replies under one message; get it from `messages.thread(n)`. */
+export interface Thread {
+  /** The replies that are held, oldest first; a new list after each change of the messages. */
+  readonly list: readonly Message[];
+  /** Whether there are older ones. */
+  readonly more: boolean;
+  /** Whether the newest reply is held: new ones come by themselves then. */
+  readonly atEnd: boolean;
+  /** Loads up to `count` (1 to 100, default 50) replies before the first. Resolves with whether there are still older ones. */
+  older(count?: number): Promise<boolean>;
+  /** Lets go of the replies. */
+  close(): void;
 }
 
 /** A room's log of messages; get it from `room.messages`. */
 export class Messages {
   private readonly events = new Emitter<MessagesEvents>();
-  private position: Position | undefined;
-  /** Accepted messages, by number, growing. */
-  private accepted: Message[] = [];
-  /** Own messages that are not accepted, in the order of posting. Only the first is on its way: so they stay in order. */
-  private drafts: Draft[] = [];
+  private readonly log: Log;
+  private readonly outbox: Outbox;
+  private readonly reading: Reading;
+  /** Own streams that are not finished; and of these, those with text that the front does not have yet. */
+  private readonly writers = new Set<MessageStream>();
+  private readonly streams = new Map<number, MessageStream>();
+  /** Posts that were refused. */
   private failed: Message[] = [];
-  private shown: readonly Message[] = [];
-  private older = false;
-  private loading: Promise<boolean> | undefined;
-  /** Grows with each snapshot: a page that was asked for before does not belong to what is held now. */
-  private generation = 0;
+  /** Messages whose last change was refused, by number. */
+  private readonly refusals = new Map<number, StoaError>();
+  private readonly loading = new Map<string, Promise<boolean>>();
+  private shown: readonly Message[] | undefined;
   private live = false;
-  private sending = false;
-  private failures = 0;
-  private timer: ReturnType<typeof setTimeout> | undefined;
 
   /** @internal */
   constructor(
     private readonly stoa: Stoa,
     private readonly room: string,
-    private readonly bounds: { queueMax: number; messagesMax: number },
-  ) {}
-
-  /** The messages to show, oldest first; own ones that are not accepted yet at the end. A new list after each change. */
-  get list(): readonly Message[] {
-    return this.shown;
+    private readonly bounds: MessagesBounds,
+    slot: Slot | undefined,
+  ) {
+    const host = {
+      room,
+      client: stoa.client,
+      nextSeq: () => stoa.nextSeq(),
+      user: () => stoa.user,
+      request: stoa.request.bind(stoa),
+      report: (error: StoaError) => stoa.report(error),
+      failed: (entry: Entry, error: StoaError) => this.refused(entry, error),
+      changed: () => this.settle(),
+    };
+    this.log = new Log(bounds.messagesMax);
+    this.reading = new Reading(host, this.log);
+    this.outbox = new Outbox(host, bounds, slot);
   }
 
-  /** Whether `loadOlder` would bring something. */
+  /**
+   * The messages to show, oldest first; own ones that are not accepted yet at the end. What this client has changed shows at
+   * once. A new list after each change.
+   */
+  get list(): readonly Message[] {
+    return (this.shown ??= this.compose(this.log.main));
+  }
+
+  /** Whether there are messages before the first of `list`. */
   get more(): boolean {
-    return this.older;
+    return this.log.main.moreBefore;
+  }
+
+  /** Whether `list` reaches the newest message: new ones come by themselves then. Not after a jump with `around`. */
+  get atEnd(): boolean {
+    return !this.log.main.moreAfter;
+  }
+
+  /** How many messages of others came after the newest that this user has read. */
+  get unread(): number {
+    return this.reading.unread;
+  }
+
+  /** How many of the unread ones name this user, or everybody. */
+  get mentions(): number {
+    return this.reading.mentions;
+  }
+
+  /** The number of the newest message that this user has read; 0 for none. */
+  get readUpTo(): number {
+    return this.reading.mark;
+  }
+
+  /** Up to where others have read, by user: the 1,000 who moved last. */
+  get readBy(): ReadonlyMap<string, number> {
+    return this.log.reads;
   }
 
   /** Listens to an event. The returned function stops that. */
@@ -86,215 +149,385 @@ export class Messages {
   }
 
   /**
-   * Posts a message. It is in `list` at once, as `sending`; without a connection it waits. It is posted once, however
-   * often it has to be sent.
+   * Posts a message. It is in `list` at once, as `pending`; without a connection it waits. It is posted once, however often
+   * it has to be sent.
    *
-   * @returns resolves with the accepted message; rejects if the front refuses it, or with `QUEUE_FULL` when too many wait
+   * @param body at most 64 KiB of JSON: a string, or an object (of type `text`: with a `text`)
+   * @returns resolves with the accepted message. Rejects if the front refuses it; with `QUEUE_FULL` when too many writes wait
+   * (it is not kept then); with `TIMEOUT` when nothing is known of it after `ackTimeoutMs` (it stays queued, see `list`).
    */
   post(body: JsonObject | string, options: PostOptions = {}): Promise<Message> {
-    if (this.drafts.length >= this.bounds.queueMax)
-      return Promise.reject(new StoaError("QUEUE_FULL", `${this.bounds.queueMax} messages wait already`));
-    const seq = this.stoa.nextSeq();
-    const { client } = this.stoa;
-    const shown: Message = {
-      key: `${client}:${seq}`,
-      n: undefined,
-      user: this.stoa.user ?? "",
-      type: options.type ?? "text",
-      at_ms: Date.now(),
-      body,
-      client,
-      seq,
-      state: "sending",
-    };
-    if (options.reply !== undefined) shown.reply = options.reply;
-    const promise = new Promise<Message>((resolve, reject) => this.drafts.push({ seq, shown, resolve, reject }));
-    // Who posts without waiting sees a failure in the list.
-    promise.catch(() => undefined);
-    this.send();
-    this.changed();
-    return promise;
-  }
-
-  /** Takes a `failed` message from the list. */
-  discard(message: Message): void {
-    this.failed = this.failed.filter((it) => it.key !== message.key);
-    this.changed();
+    const { type = "text", reply, mentions, meta } = options;
+    return this.write({ do: "msg.post", body, type, reply, mentions, meta }, (entry, n) => {
+      const key = keyOf(entry);
+      return this.list.find((message) => message.key === key) ?? { ...this.draft(entry), n, state: "sent" };
+    });
   }
 
   /**
-   * Loads up to `count` messages before the oldest of the list.
+   * Replaces the body of an own message, and whom it names. Shows at once.
    *
-   * @param count 1 to 100, default 50
-   * @returns whether there are still older ones
+   * @param options.mentions whom it names now; nobody if it is left out
+   * @returns resolves when it is accepted. Rejects as `post`, and with `NOT_FOUND` (deleted, or not kept any more) or
+   * `PERMISSION_DENIED` (somebody else's)
    */
-  loadOlder(count = 50): Promise<boolean> {
-    if (!this.older) return Promise.resolve(false);
-    this.loading ??= this.load(count).finally(() => (this.loading = undefined));
-    return this.loading;
+  edit(n: number, body: JsonObject | string, options: Pick<PostOptions, "mentions"> = {}): Promise<void> {
+    return this.write({ do: "msg.edit", n, body, mentions: options.mentions });
   }
 
-  private async load(count: number): Promise<boolean> {
-    const { generation } = this;
-    const before = this.accepted[0]?.n;
-    const command: Command = { do: "msg.range", room: this.room, count, before };
-    const page = await this.stoa.ask(command, read.range);
-    if (generation !== this.generation) return this.older;
-    const oldest = this.accepted[0]?.n ?? Infinity;
-    this.accepted = [...page.messages.filter((it) => it.n < oldest).map(sent), ...this.accepted];
-    this.older = page.more;
+  /** Deletes an own message: its place stays, with a `body` of `null`. Resolves and rejects as `edit`. */
+  delete(n: number): Promise<void> {
+    return this.write({ do: "msg.delete", n });
+  }
+
+  /**
+   * Reacts to a message.
+   *
+   * @param reaction 1 to 64 bytes, usually an emoji
+   * @returns resolves when it is accepted; rejects as `edit`, and with `FULL` when the message has too many
+   */
+  react(n: number, reaction: string): Promise<void> {
+    return this.write({ do: "msg.react", n, reaction });
+  }
+
+  /** Takes back an own reaction. Resolves and rejects as `edit`. */
+  unreact(n: number, reaction: string): Promise<void> {
+    return this.write({ do: "msg.unreact", n, reaction });
+  }
+
+  /** Asks the writer of a streamed message to stop. Rejects with `CLOSED` if it is finished already. */
+  cancel(n: number): Promise<void> {
+    return this.write({ do: "msg.cancel", n });
+  }
+
+  /**
+   * Begins a message that grows while others read it.
+   *
+   * ```ts
+   * const answer = await room.messages.stream({ reply: 12 });
+   * for await (const token of model(question, { signal: answer.signal })) answer.append(token);
+   * await answer.finish();
+   * ```
+   *
+   * @param options as for `post`; `text` is what it begins with
+   * @returns resolves when the message is there; rejects as `post`. It does not survive a reload: the front finishes it then,
+   * as `interrupted`
+   */
+  async stream(options: PostOptions & { text?: string } = {}): Promise<MessageStream> {
+    const { type = "text", reply, mentions, meta, text = "" } = options;
+    const { entry, done } = this.add({ do: "msg.post", body: text, type, reply, mentions, meta, streaming: true });
+    const n = (await done)?.n;
+    if (n === undefined) throw new StoaError("FORGOTTEN", "the message was posted, and its number is not known");
+    const stream = new MessageStream(
+      {
+        room: this.room,
+        client: `${this.stoa.client}.${entry.seq}`,
+        request: this.stoa.request.bind(this.stoa),
+        changed: () => {
+          if (!stream.pending) this.streams.delete(n);
+          else this.streams.set(n, stream);
+          this.changed();
+        },
+      },
+      n,
+      text,
+    );
+    this.writers.add(stream);
+    void stream.done.catch(() => undefined).then(() => this.writers.delete(stream));
+    if (!this.live) stream.cut();
+    if (this.log.get(n)?.cancelled === true) stream.cancel();
+    return stream;
+  }
+
+  /**
+   * Says that this user has read all messages up to `n`: at once here, in the others' `readBy` after at most a second.
+   *
+   * @param n default the newest message
+   */
+  read(n: number = this.log.newest): void {
+    this.reading.read(Math.min(n, this.log.newest));
+  }
+
+  /**
+   * Loads up to `count` messages before the first of `list`.
+   *
+   * @param count 1 to 100, default 50
+   * @returns resolves with whether there are still older ones; rejects with `OFFLINE`, or what the front says
+   */
+  older(count = 50): Promise<boolean> {
+    return this.extend(this.log.main, "before", count);
+  }
+
+  /** Loads up to `count` messages after the last of `list`. Resolves with whether there are still newer ones. Rejects as `older`. */
+  newer(count = 50): Promise<boolean> {
+    return this.extend(this.log.main, "after", count);
+  }
+
+  /**
+   * Jumps: `list` is then the message `n` with those around it. `newer` reads on from there, `latest` comes back to the end.
+   *
+   * @param count 1 to 100 messages, default 50
+   * @returns resolves when they are there; rejects as `older`
+   */
+  async around(n: number, count = 50): Promise<void> {
+    await this.load(this.log.main, "around", { around: n, count });
+  }
+
+  /** Comes back from a jump: `list` ends with the newest message again. Rejects as `older`. */
+  async latest(count = 50): Promise<void> {
+    await this.load(this.log.main, "around", { count });
+  }
+
+  /**
+   * The replies under a message, kept up to date: the newest are loaded at once. The same replies for the same number.
+   *
+   * @param n the message that the thread began with
+   */
+  thread(n: number): Thread {
+    const window = this.log.thread(n);
+    const load = (count?: number) => (window.last === undefined ? this.loadThread(window, count) : this.extend(window, "before", count ?? 50));
+    if (window.last === undefined && this.live) load().catch(() => undefined);
+    const compose = () => this.compose(window);
+    return {
+      get list() {
+        return compose();
+      },
+      get more() {
+        return window.moreBefore;
+      },
+      get atEnd() {
+        return !window.moreAfter;
+      },
+      older: load,
+      close: () => void this.log.threads.delete(n),
+    };
+  }
+
+  /** The bodies that a message had, oldest first, the present one last. Rejects with `NOT_FOUND`, or as `older`. */
+  history(n: number): Promise<readonly Version[]> {
+    return this.stoa.ask({ do: "msg.history", room: this.room, n }, read.versions);
+  }
+
+  /** Takes a `failed` message from the list; one whose change failed is shown as sent again. */
+  discard(message: Message): void {
+    if (message.n !== undefined) this.refusals.delete(message.n);
+    this.failed = this.failed.filter((it) => it.key !== message.key);
     this.changed();
-    return this.older;
   }
 
   // From here on: for the room.
 
   /** @internal */
   resumePosition(): string | undefined {
-    return this.position && formatPosition(this.position);
+    return this.log.position && formatPosition(this.log.position);
   }
 
   /** @internal */
   cut(): void {
-    this.live = this.sending = false;
-    clearTimeout(this.timer);
+    this.live = false;
+    this.outbox.cut();
+    this.reading.cut();
+    for (const stream of this.writers) stream.cut();
+  }
+
+  /** The page hides, and may never be shown again. @internal */
+  hidden(): void {
+    this.reading.flush();
   }
 
   /** The room is joined, and what was missed is here: what waits may go. @internal */
   joined(): void {
     this.live = true;
-    this.send();
+    this.outbox.joined();
+    this.reading.joined();
+    for (const stream of this.writers) stream.joined();
+    for (const window of this.log.threads.values()) if (window.last === undefined) this.loadThread(window).catch(() => undefined);
   }
 
   /** The room may not be joined, or was left. @internal */
   refuse(error: StoaError): void {
     this.cut();
-    for (const draft of this.drafts.splice(0)) this.fail(draft, error);
+    this.outbox.refuse(error);
+    for (const stream of [...this.writers]) stream.fail(error);
     this.changed();
   }
 
-  /** @internal */
-  adopt(part: StreamPart): void {
-    if (part.outcome === "missing") return;
+  /** `false`: something in it does not fit what is held. @internal */
+  adopt(part: StreamPart): boolean {
+    if (part.outcome === "missing") return true;
+    const { log } = this;
     if (part.outcome === "changes") {
       for (const event of part.events) this.receive(event);
-      this.position = { epoch: part.epoch, rev: part.rev };
-      return;
+      if (log.position === undefined || log.position.rev < part.rev) {
+        // Without a position the next answer is a snapshot.
+        log.position = undefined;
+        return false;
+      }
+      if (log.position.rev === part.rev) log.position = { epoch: part.epoch, rev: part.rev };
+      log.count(part);
+    } else {
+      const seen = part.because === "first" ? Infinity : log.newest;
+      const before = log.main.messages;
+      log.replace(part);
+      this.outbox.replaced();
+      const now = log.main.messages;
+      const own = now.filter((message) => this.isOwn(message));
+      for (const message of now) if (message.n > seen && !own.includes(message)) this.events.emit("message", sent(message));
+      const oldest = part.more ? (log.main.first ?? Infinity) : 0;
+      // A number may have been given again: then it is another message.
+      const lost = before.filter((it) => it.n >= oldest && !now.some((other) => other.n === it.n && keyOf(other) === keyOf(it) && other.at_ms === it.at_ms));
+      if (part.because === "rollback" && lost.length > 0) this.events.emit("lost", lost.map(sent));
     }
-    const seen = part.because === "first" ? Infinity : (this.accepted.at(-1)?.n ?? Infinity);
-    const before = this.accepted;
-    this.generation += 1;
-    this.position = { epoch: part.epoch, rev: part.rev };
-    this.accepted = part.messages.map(sent);
-    this.older = part.more;
-    const oldest = part.more ? (this.accepted[0]?.n ?? Infinity) : 0;
-    // A number may have been given again: then it is another message.
-    const same = (a: Message, b: Message) => a.n === b.n && a.key === b.key && (a.client !== undefined || a.at_ms === b.at_ms);
-    const lost = before.filter((it) => (it.n as number) >= oldest && !this.accepted.some((now) => same(now, it)));
-    for (const message of this.accepted) {
-      if (!this.confirmOwn(message) && (message.n as number) > seen) this.events.emit("message", message);
-    }
-    this.changed();
-    if (part.because === "rollback" && lost.length > 0) this.events.emit("lost", lost);
+    this.reading.adopted();
+    this.settle();
+    return true;
   }
 
   /** `false`: something between is missing. @internal */
   receive(event: DurableEvent): boolean {
-    if (this.position === undefined) return true;
-    const order = orderOf(this.position, event);
+    const before = event.event === "msg.changed" ? this.log.get(event.message.n) : undefined;
+    const order = this.log.receive(event);
     if (order !== "next") return order === "old";
-    this.position = { epoch: event.epoch, rev: event.rev };
-    if (event.event !== "msg.posted") return true;
-    const message = sent(event.message);
-    const own = this.confirmOwn(message);
-    this.insert(message);
-    this.changed();
-    if (!own) this.events.emit("message", message);
+    this.reading.received(event, before);
+    const isNews = event.event === "msg.posted" && !this.isOwn(event.message);
+    if (event.event === "msg.changed" && event.message.cancelled === true)
+      for (const stream of this.writers) if (stream.n === event.message.n) stream.cancel();
+    this.settle();
+    if (isNews) this.events.emit("message", sent(event.message));
     return true;
   }
 
-  private insert(message: Message): void {
-    const n = message.n as number;
-    const last = this.accepted.at(-1)?.n ?? 0;
-    if (n > last) this.accepted = [...this.accepted, message];
+  private add(write: Write): Added {
+    const added = this.outbox.add(write);
+    this.changed();
+    return added;
+  }
+
+  private write<T = void>(write: Write, result: (entry: Entry, n: number | undefined) => T = () => undefined as T): Promise<T> {
+    const asked = (async () => {
+      if ("n" in write) this.refusals.delete(write.n);
+      const { entry, done } = this.add(write);
+      return result(entry, (await done)?.n);
+    })();
+    // Who writes without waiting sees a failure in the list.
+    asked.catch(() => undefined);
+    return asked;
+  }
+
+  private refused(entry: Entry, error: StoaError): void {
+    const { write } = entry;
+    if (write.do === "msg.post") this.failed = [...this.failed, { ...this.draft(entry), state: "failed" as const, error }].slice(-this.bounds.queueMax);
     else {
-      // The reply to an own post may have come before the events of messages with smaller numbers.
-      this.accepted = [...this.accepted.filter((it) => it.n !== n), message].sort((a, b) => (a.n as number) - (b.n as number));
-    }
-    const excess = this.accepted.length - this.bounds.messagesMax;
-    if (excess > 0) {
-      this.accepted = this.accepted.slice(excess);
-      this.older = true;
+      this.refusals.delete(write.n);
+      this.refusals.set(write.n, error);
+      for (const n of this.refusals.keys()) if (this.refusals.size > this.bounds.queueMax) this.refusals.delete(n);
     }
   }
 
-  /** An accepted message that is one of the drafts: the draft is done. */
-  private confirmOwn(message: Message): boolean {
-    if (message.client !== this.stoa.client) return false;
-    const at = this.drafts.findIndex((draft) => draft.seq === message.seq);
-    if (at >= 0) this.drafts.splice(at, 1)[0]?.resolve(message);
-    return true;
+  private isOwn(message: WireMessage): boolean {
+    return this.outbox.confirm(message) || message.client === this.stoa.client;
   }
 
-  private send(): void {
-    const draft = this.drafts[0];
-    if (!this.live || this.sending || draft === undefined) return;
-    this.sending = true;
-    const { body, type, reply, client } = draft.shown;
-    const command: Command = { do: "msg.post", room: this.room, body, type, reply, client, seq: draft.seq };
-    this.stoa.request(command, read.posted, (answer) => {
-      if (!this.live) return;
-      this.sending = false;
-      // Its own event may have come first: then it is no draft any more.
-      const waits = this.drafts[0] === draft;
-      if ("ok" in answer) {
-        this.failures = 0;
-        if (waits) this.posted(draft, answer.ok.n);
-      } else if (answer.error.code === "OFFLINE") return;
-      else if (answer.error.code === "FORGOTTEN") {
-        // It was accepted, so long ago that its number is forgotten: it is in the log.
-        if (waits) this.drafts.shift();
-        draft.resolve({ ...draft.shown, state: "sent" });
-        this.changed();
-      } else if (answer.error.retry) {
-        this.sending = true;
-        this.timer = setTimeout(() => {
-          this.sending = false;
-          this.send();
-        }, retryDelayMs(this.failures++, answer.error));
-        return;
-      } else if (waits) {
-        this.drafts.shift();
-        this.fail(draft, answer.error);
-        this.changed();
-      }
-      this.send();
-    });
-  }
-
-  private posted(draft: Draft, n: number): void {
-    this.drafts.shift();
-    const message: Message = { ...draft.shown, user: this.stoa.user ?? draft.shown.user, n, state: "sent" };
-    // One that is older than what is held would be out of place; `loadOlder` brings it.
-    if (n > (this.accepted[0]?.n ?? 0)) this.insert(message);
-    draft.resolve(message);
+  private settle(): void {
+    if (this.log.position !== undefined) this.outbox.reached(this.log.position);
     this.changed();
   }
 
-  private fail(draft: Draft, error: StoaError): void {
-    const failed: Message = { ...draft.shown, state: "failed", error };
-    this.failed = [...this.failed, failed].slice(-this.bounds.queueMax);
-    draft.reject(error);
+  private extend(window: Window, where: "before" | "after", count: number): Promise<boolean> {
+    if (!(where === "before" ? window.moreBefore : window.moreAfter)) return Promise.resolve(false);
+    const edge = where === "before" ? { before: window.first } : { after: window.last };
+    const name = `${where} ${window.thread ?? ""}`;
+    let loading = this.loading.get(name);
+    if (loading === undefined) {
+      loading = this.load(window, where, { ...edge, count })
+        .then(() => (where === "before" ? window.moreBefore : window.moreAfter))
+        .finally(() => this.loading.delete(name));
+      this.loading.set(name, loading);
+    }
+    return loading;
+  }
+
+  private async loadThread(window: Window, count = 50): Promise<boolean> {
+    await this.load(window, "around", { count });
+    return window.moreBefore;
+  }
+
+  private async load(window: Window, where: "before" | "after" | "around", which: Omit<Extract<Command, { do: "msg.range" }>, "do" | "room">): Promise<void> {
+    const load = this.log.load();
+    try {
+      const page = await this.stoa.ask({ do: "msg.range", room: this.room, ...which, thread: window.thread }, read.range);
+      this.log.take(load, page, window, where);
+    } finally {
+      this.log.drop(load);
+    }
+    this.reading.moved();
+    this.changed();
+  }
+
+  /** What is shown of a window: the messages with this client's unaccepted changes, and at its end the unaccepted posts. */
+  private compose(window: Window): readonly Message[] {
+    const changes = new Map<number, Waiting[]>();
+    const posts: Message[] = [];
+    for (const entry of this.outbox.entries) {
+      const { write, accepted } = entry;
+      if (write.do !== "msg.post") changes.set(write.n, [...(changes.get(write.n) ?? []), entry]);
+      else if (window.thread === undefined || this.threadOf(write.reply) === window.thread)
+        posts.push({ ...this.draft(entry), n: accepted?.n, state: accepted === undefined ? "pending" : "sent" });
+    }
+    const list = window.messages.map((message): Message => {
+      let shown = sent(message);
+      for (const entry of changes.get(message.n) ?? []) {
+        shown = changed(shown, entry);
+        if (entry.accepted === undefined) shown.state = "pending";
+      }
+      const stream = this.streams.get(message.n);
+      if (stream !== undefined && message.streaming === true) Object.assign(shown, { body: stream.text, state: "pending" });
+      const error = this.refusals.get(message.n);
+      return error === undefined ? shown : { ...shown, state: "failed", error };
+    });
+    return window.thread === undefined ? [...list, ...this.failed, ...posts] : [...list, ...posts];
+  }
+
+  private threadOf(reply: number | undefined): number | undefined {
+    return reply === undefined ? undefined : (this.log.get(reply)?.thread ?? reply);
+  }
+
+  private draft(entry: Entry): Message {
+    const { client, seq, at_ms, user, write } = entry;
+    if (write.do !== "msg.post") throw new TypeError("not a post");
+    const { do: _do, body, type, ...more } = write;
+    const given = Object.entries(more).filter(([, value]) => value !== undefined);
+    return { key: keyOf(entry), n: undefined, user: user || (this.stoa.user ?? ""), type, at_ms, body, ...Object.fromEntries(given), client, seq, state: "pending" };
   }
 
   private changed(): void {
-    this.shown = [...this.accepted, ...this.failed, ...this.drafts.map((draft) => draft.shown)];
+    this.shown = undefined;
     this.events.emit("change");
   }
 }
 
-/** An own message keeps the key that it had while it was sending; all others are named by their number. */
-function sent(message: WireMessage): Message {
-  const own = message.client !== undefined && message.seq !== undefined;
-  return { ...message, key: own ? `${message.client}:${message.seq}` : `n:${message.n}`, state: "sent" };
+/** An own message keeps the key that it had while it was sent; all others are named by their number. */
+const keyOf = ({ client, seq, n }: { client?: string | undefined; seq?: number | undefined; n?: number | undefined }) =>
+  client !== undefined && seq !== undefined ? `${client}:${seq}` : `n:${n}`;
+
+const sent = (message: WireMessage): Message => ({ ...message, key: keyOf(message), state: "sent" });
+
+/** What an unaccepted write makes of a message. */
+function changed(message: Message, { write, user, at_ms }: Entry): Message {
+  switch (write.do) {
+    case "msg.edit": {
+      const { mentions: _mentions, ...rest } = message;
+      const named = write.mentions === undefined || write.mentions.length === 0 ? {} : { mentions: write.mentions };
+      return { ...rest, body: write.body, ...named, edited_at_ms: at_ms };
+    }
+    case "msg.delete": {
+      const { meta: _meta, mentions: _mentions, reactions: _reactions, ...rest } = message;
+      return { ...rest, body: null, deleted_at_ms: at_ms, deleted_by: user };
+    }
+    case "msg.react":
+    case "msg.unreact":
+      return reacted(message, write.reaction, user, write.do === "msg.react");
+    default:
+      return { ...message };
+  }
 }

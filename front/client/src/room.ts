@@ -3,7 +3,7 @@ import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions, Json, JsonObject, Recipient } from "./frames.js";
 import { read, type DurableEvent, type JoinAnswer, type PushEvent, type StreamPart } from "./wire.js";
-import { Messages } from "./messages.js";
+import { Messages, type MessagesBounds } from "./messages.js";
 import { Presence } from "./presence.js";
 import { retryDelayMs } from "./retry.js";
 import type { Stoa } from "./stoa.js";
@@ -52,12 +52,12 @@ export class Room {
     private readonly stoa: Stoa,
     name: string,
     options: RoomOptions,
-    bounds: { queueMax: number; messagesMax: number },
+    bounds: MessagesBounds,
   ) {
     this.name = name;
     this.joined = new Promise((resolve, reject) => (this.settleJoined = { resolve, reject }));
     this.joined.catch(() => undefined);
-    this.messages = new Messages(stoa, name, bounds);
+    this.messages = new Messages(stoa, name, bounds, stoa.slot(`log ${name}`));
     this.presence = new Presence(stoa, name, options.presence ?? {}, () => this.join());
   }
 
@@ -86,6 +86,7 @@ export class Room {
         room: this.name,
         client: stoa.client,
         nextSeq: () => stoa.nextSeq(),
+        user: () => stoa.user,
         request: (command, read, done) => stoa.request(command, read, done),
         rejoin: () => this.join(),
         report: (error) => stoa.report(error),
@@ -94,6 +95,7 @@ export class Room {
       },
       name,
       options,
+      stoa.slot(`doc ${this.name} ${name}`),
     );
     this.documents.set(name, document);
     if (this.current === "joined") document.open();
@@ -151,7 +153,7 @@ export class Room {
 
   /** Joins, also once more to close a gap: the answer brings every stream up to date. @internal */
   join(): void {
-    if (!this.wantsToJoin() || this.asked || this.stoa.state !== "connected") return;
+    if (!this.wantsToJoin() || this.asked || this.stoa.state !== "online") return;
     clearTimeout(this.timer);
     this.asked = true;
     this.stoa.request({ ...this.joinFields(), do: "room.join", room: this.name }, read.join, (answer) => {
@@ -179,6 +181,12 @@ export class Room {
     for (const document of this.documents.values()) document.cut();
   }
 
+  /** The page hides, and may never be shown again. @internal */
+  hidden(): void {
+    this.messages.hidden();
+    for (const document of this.documents.values()) document.hidden();
+  }
+
   /** @internal */
   receive(event: PushEvent): void {
     if (this.current !== "joined") return;
@@ -195,7 +203,8 @@ export class Room {
         else this.join();
         return;
       case "room.resync":
-        return this.part(event.stream, event.part);
+        if (!this.part(event.stream, event.part)) this.join();
+        return;
       default:
         return this.durable(event);
     }
@@ -212,19 +221,23 @@ export class Room {
     this.failures = 0;
     // Joined before the streams speak: what they send next needs it.
     this.current = "joined";
-    for (const [stream, part] of answer.streams) this.part(stream, part);
+    let fits = true;
+    for (const [stream, part] of answer.streams) fits = this.part(stream, part) && fits;
     for (const document of this.documents.values())
       if (document.state !== "closed" && !answer.streams.has(`doc:${document.name}`)) document.open();
+    if (!fits) return this.join();
     this.messages.joined();
     this.presence.joined();
     this.settleJoined.resolve();
     this.states.emit("state", "joined");
   }
 
-  private part(stream: string, part: StreamPart): void {
-    if (stream === "log") this.messages.adopt(part);
-    else if (stream === "presence") this.presence.adopt(part);
+  /** `false`: something in it does not fit what is held. */
+  private part(stream: string, part: StreamPart): boolean {
+    if (stream === "log") return this.messages.adopt(part);
+    if (stream === "presence") this.presence.adopt(part);
     else if (stream.startsWith("doc:")) this.documents.get(stream.slice(4))?.adopt(part);
+    return true;
   }
 
   private notJoined(error: StoaError): void {

@@ -4,14 +4,27 @@ import { StoaError } from "./errors.js";
 import type { JoinOptions } from "./frames.js";
 import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./wire.js";
 import { Room, type RoomOptions } from "./room.js";
+import { Slot, type Storage } from "./storage.js";
 
 /** What came of a command. */
 export type Answer<T> = { ok: T } | { error: StoaError };
 
 /** How to connect, and the bounds of this client. */
 export interface StoaOptions extends ConnectionOptions {
-  /** How many messages may wait for the connection in a room; further ones are refused with `QUEUE_FULL`. Default 100. */
+  /** How many writes to a room's messages may wait; further ones are refused with `QUEUE_FULL`. Default 100. */
   queueMax?: number;
+  /** How many bytes of JSON these may have together. Default 1 MiB. */
+  queueBytesMax?: number;
+  /** After how many milliseconds a write that waits is said to be late: `TIMEOUT`; it stays queued. Default 30,000. */
+  ackTimeoutMs?: number;
+  /**
+   * Keeps what is not acknowledged, so that it survives a reload: writes to messages, and edits of documents. They are sent
+   * when their room is joined, or their document opened, again, with the identity that they had; so they happen once. Default:
+   * nothing is kept. See {@link Storage} on tabs and users.
+   */
+  storage?: Storage | Promise<Storage>;
+  /** What the keys in the storage begin with. Default `stoa`. */
+  storageKey?: string;
   /** How many messages of a room are kept here; the oldest go first. Default 2,000. */
   messagesMax?: number;
 }
@@ -111,7 +124,8 @@ export class Stoa {
   room(name: string, options: RoomOptions = {}): Room {
     const known = this.rooms.get(name);
     if (known !== undefined) return known;
-    const room = new Room(this, name, options, { queueMax: this.options.queueMax ?? 100, messagesMax: this.options.messagesMax ?? 2_000 });
+    const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 2_000 } = this.options;
+    const room = new Room(this, name, options, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax });
     this.rooms.set(name, room);
     room.join();
     return room;
@@ -120,7 +134,12 @@ export class Stoa {
   /** Connects again after `closed`, for instance with a token function that has a good token now. */
   open(): void {
     this.unhook();
-    this.unhook = hookPage(() => this.connection.probe());
+    this.unhook = hookPage(
+      () => this.connection.probe(),
+      () => {
+        for (const room of this.rooms.values()) room.hidden();
+      },
+    );
     this.connection.open();
   }
 
@@ -131,6 +150,12 @@ export class Stoa {
   }
 
   // From here on: for rooms and what is in them.
+
+  /** Where a value is kept over reloads, if there is a storage. @internal */
+  slot(key: string): Slot | undefined {
+    const { storage, storageKey = "stoa" } = this.options;
+    return storage && new Slot(storage, `${storageKey} ${key}`, (error) => this.report(error));
+  }
 
   /** @internal */
   nextSeq(): number {
@@ -228,16 +253,22 @@ function drawId(random: () => number): string {
   return Array.from({ length: 16 }, () => letters.charAt(Math.floor(random() * letters.length))).join("");
 }
 
-/** In a browser: the network came back, or the page came to the front after a sleep that broke the line unnoticed. */
-function hookPage(wake: () => void): Off {
+/**
+ * In a browser. `wake`: the network came back, or the page came to the front after a sleep that broke the line unnoticed.
+ * `hide`: the page goes to the back; nothing says whether it will ever come to the front again.
+ */
+function hookPage(wake: () => void, hide: () => void): Off {
   if (typeof window === "undefined" || typeof document === "undefined") return () => undefined;
   const shown = () => {
     if (document.visibilityState === "visible") wake();
+    else hide();
   };
   window.addEventListener("online", wake);
+  window.addEventListener("pagehide", hide);
   document.addEventListener("visibilitychange", shown);
   return () => {
     window.removeEventListener("online", wake);
+    window.removeEventListener("pagehide", hide);
     document.removeEventListener("visibilitychange", shown);
   };
 }

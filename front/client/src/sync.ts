@@ -5,12 +5,13 @@
  * known; only that, or an explicit refusal, takes it from the pending ones. An answer counts if it is the answer to the last
  * attempt: earlier ones may speak of a history that is no more.
  */
-import { Copy, type CopyHooks } from "./copy.js";
+import { Copy, type CopyHooks, type StoredCopy } from "./copy.js";
 import { StoaError } from "./errors.js";
 import type { Cursor } from "./frames.js";
 import { isNoop, type Operation } from "./ot/index.js";
 import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
+import type { Slot } from "./storage.js";
 import { orderOf } from "./stream.js";
 import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart, type SubmitAnswer } from "./wire.js";
 
@@ -18,11 +19,22 @@ import { formatPosition, read, type Command, type DurableEvent, type Position, t
 const COMPONENTS_MAX = 5_000;
 const INSERT_UNITS_MAX = 131_072;
 
+/** What is pending for less than this does not need to be kept: most of it is acknowledged sooner. */
+const KEEP_AFTER_MS = 250;
+
+/** What is stored of a document with pending edits. */
+interface Stored {
+  /** Whose edits they are; empty if that was not known. */
+  user: string;
+  copy: StoredCopy;
+}
+
 /** What a document needs of its room. */
 export interface SyncLine {
   readonly room: string;
   readonly client: string;
   nextSeq(): number;
+  user(): string | undefined;
   request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
   /** The front says that the room is not joined: join it again. */
   rejoin(): void;
@@ -60,13 +72,46 @@ export class Sync {
   private attempts = 0;
   /** Where the front says that it accepted the operation in flight, while the copy is not there yet. */
   private accepted: Position | "forgotten" | undefined;
+  /** Nothing may be sent before this: `loading`: what is stored is not here yet. `saving`: what is to be sent has to be stored first. */
+  private storing: "loading" | "saving" | undefined;
+  private opensAfterwards = false;
+  /** Who made the pending operations that were stored, until it is known who this is. */
+  private author = "";
+  private keeper: ReturnType<typeof setTimeout> | undefined;
+  /** What was stored last. */
+  private kept: readonly unknown[] = [];
 
   constructor(
     private readonly room: SyncLine,
     private readonly name: string,
     private readonly create: string | undefined,
     private readonly hooks: SyncHooks,
+    private readonly slot: Slot | undefined,
   ) {}
+
+  /** Looks for pending edits of an earlier life. Call it once. */
+  restore(): void {
+    if (this.slot === undefined) return;
+    this.storing = "loading";
+    this.slot.load(
+      (stored) => {
+        const { user, copy } = stored as Stored;
+        this.author = user;
+        this.begin(new Copy(copy, this.hooks));
+      },
+      () => {
+        this.storing = undefined;
+        if (this.opensAfterwards) this.open();
+      },
+    );
+  }
+
+  /** Keeps what is pending now, since there may be no later. */
+  hidden(): void {
+    clearTimeout(this.keeper);
+    this.keeper = undefined;
+    void this.keep();
+  }
 
   /** Whether events are followed and something can be sent. */
   get live(): boolean {
@@ -87,6 +132,7 @@ export class Sync {
   edit(op: Operation): void {
     this.copy?.edit(op);
     this.flush();
+    this.keepSoon();
   }
 
   /** The room is joined, and its answer did not speak of this document. */
@@ -103,14 +149,16 @@ export class Sync {
   cut(): void {
     clearTimeout(this.timer);
     this.line = "cut";
+    this.opensAfterwards = false;
   }
 
   /** Follows the document no longer. */
   stop(obstacle: "refused" | "closed", error: StoaError): void {
     this.cut();
+    this.hidden();
     this.obstacle = obstacle;
     this.hooks.stopped(error);
-    this.hooks.announce();
+    this.announce();
   }
 
   /** The front's word on where this document stands, in the answer to a join, or unasked. */
@@ -138,12 +186,13 @@ export class Sync {
     } else if (event.event === "doc.created") copy.moveTo(position);
     else return this.heal("text");
     this.settle();
-    this.hooks.announce();
+    this.announce();
   }
 
   /** Opens the document (again): to learn what came after the copy's position, or for the whole text. */
   private ask(what: "position" | "text"): void {
     clearTimeout(this.timer);
+    if (this.storing === "loading") return void (this.opensAfterwards = true);
     this.line = "opening";
     const asked = ++this.opens;
     const command: Command = {
@@ -195,7 +244,7 @@ export class Sync {
       // Without an event the epoch may have changed all the same.
       if (copy.position.rev === part.rev) copy.moveTo(position);
       this.hooks.cursors(part.cursors);
-    } else if (copy === undefined) this.start(part.content ?? "", position);
+    } else if (copy === undefined) this.begin(new Copy({ base: part.content ?? "", position, began: position.rev }, this.hooks));
     // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
     else if (wasLive && part.epoch === copy.position.epoch && part.rev <= copy.position.rev) return;
     else copy.replace(part.content ?? "", position);
@@ -203,23 +252,26 @@ export class Sync {
       this.hooks.cursors(part.cursors);
       if (part.because === "rollback") this.hooks.lost(part.history_end);
     }
+    if (this.author !== "" && this.author !== this.room.user()) copy?.abandon();
+    this.author = "";
     if (this.accepted === "forgotten") copy?.conclude();
     // One of the events may have made way for the next operation already.
     if (this.attempts === attempts) this.resend();
-    this.hooks.announce();
+    this.announce();
   }
 
-  private start(base: string, position: Position): void {
-    this.copy = new Copy({ base, position, began: position.rev }, this.hooks);
+  private begin(copy: Copy): void {
+    this.copy = copy;
     this.failures = 0;
-    this.hooks.started(base);
+    this.hooks.started(copy.text);
+    this.announce();
   }
 
   private isMissing(): void {
     this.line = "live";
     this.obstacle = "missing";
     this.hooks.stopped(new StoaError("NOT_FOUND", `there is no document ${this.name} in ${this.room.room}`));
-    this.hooks.announce();
+    this.announce();
   }
 
   private advance(copy: Copy, op: Operation, position: Position, own: boolean, user?: string): boolean {
@@ -238,14 +290,47 @@ export class Sync {
     const { copy } = this;
     if (this.line !== "live" || copy?.inflight !== undefined || copy?.buffer === undefined) return;
     copy.launch(this.room.client, this.room.nextSeq(), COMPONENTS_MAX, INSERT_UNITS_MAX);
-    this.resend();
+    // What is stored has the same edits without an identity: they would be made once more.
+    const saved = this.slot?.isFull === true ? this.keep() : undefined;
+    if (saved === undefined) return this.resend();
+    this.storing = "saving";
+    void saved.then(() => {
+      this.storing = undefined;
+      this.resend();
+    });
+  }
+
+  /** Stores what is pending, or that nothing is. */
+  private keep(): Promise<void> | undefined {
+    const { copy, slot } = this;
+    if (copy === undefined || slot === undefined) return undefined;
+    this.kept = [copy.inflight?.seq, copy.buffer];
+    const isPending = copy.inflight !== undefined || copy.buffer !== undefined;
+    const stored: Stored = { user: this.author === "" ? (this.room.user() ?? "") : this.author, copy: copy.stored };
+    return slot.save(isPending ? stored : undefined);
+  }
+
+  private keepSoon(): void {
+    const { copy, slot } = this;
+    if (copy === undefined || slot === undefined || (this.kept[0] === copy.inflight?.seq && this.kept[1] === copy.buffer)) return;
+    if (copy.inflight === undefined && copy.buffer === undefined) this.hidden();
+    else
+      this.keeper ??= setTimeout(() => {
+        this.keeper = undefined;
+        void this.keep();
+      }, KEEP_AFTER_MS);
+  }
+
+  private announce(): void {
+    this.keepSoon();
+    this.hooks.announce();
   }
 
   /** Sends the operation in flight (again, with the same identity), or the next one. */
   private resend(): void {
     const { copy } = this;
     this.accepted = undefined;
-    if (this.line !== "live" || copy === undefined) return;
+    if (this.line !== "live" || this.storing !== undefined || copy === undefined) return;
     if (copy.inflight === undefined) return this.flush();
     const op = copy.outgoing;
     if (isNoop(op)) {
@@ -263,7 +348,7 @@ export class Sync {
       if (this.line !== "live" || this.attempts !== attempt || copy.inflight?.seq !== seq) return;
       if ("ok" in answer) this.wasAccepted(copy, answer.ok, rev);
       else this.notAccepted(copy, answer.error);
-      this.hooks.announce();
+      this.announce();
     });
   }
 

@@ -3,7 +3,25 @@
  * `frames.ts` has from the front itself. What a reader gives has no holes: lists that were left out are empty.
  */
 import { StoaError } from "./errors.js";
-import type { Body, CommandFrame, Connected, Cursor, DocPage, DocState, DocSubmitted, Event, Json, JsonObject, Member, Message, MsgPage, MsgPosted, Snapshot } from "./frames.js";
+import type {
+  BodyOrNull,
+  CommandFrame,
+  Connected,
+  Cursor,
+  DocPage,
+  DocState,
+  DocSubmitted,
+  Event,
+  Json,
+  JsonObject,
+  Member,
+  Message,
+  MsgPage,
+  MsgUnread,
+  ReadMark,
+  Snapshot,
+  Version,
+} from "./frames.js";
 import { parseOperation, type Operation } from "./ot/operation.js";
 
 /** What a client remembers of a stream in order to resume: epoch and revision, `"7.9f3a12c0:1042"`. */
@@ -33,12 +51,16 @@ export interface OtherEvent extends Position {
   from: number;
 }
 /** An event that takes part in the order of a stream. */
-export type DurableEvent = EventOf<"msg.posted" | "doc.created" | "doc.applied" | "presence.changed"> | OtherEvent;
+export type DurableEvent = LogEvent | EventOf<"doc.created" | "doc.applied" | "presence.changed"> | OtherEvent;
+/** What is told of messages. With a reply comes how many replies its thread has now. */
+export type LogEvent =
+  | (EventOf<"msg.posted" | "msg.changed"> & { replies?: number | undefined })
+  | EventOf<"msg.reacted" | "msg.appended" | "msg.read">;
 export type PushEvent = DurableEvent | EventOf<"doc.cursors" | "presence.typing" | "room.emitted" | "room.reset"> | ResyncEvent;
 
 /** One stream's part of `room.join`, `doc.open`, `presence.list` and `room.resync`. */
 export type StreamPart =
-  | ({ outcome: "changes"; events: readonly DurableEvent[]; cursors: readonly Cursor[] } & Position)
+  | ({ outcome: "changes"; events: readonly DurableEvent[]; cursors: readonly Cursor[]; unread: Counts | undefined } & Position)
   | ({
       outcome: "snapshot";
       because: Snapshot["because"];
@@ -46,6 +68,10 @@ export type StreamPart =
       history_end: number | undefined;
       messages: readonly Message[];
       more: boolean;
+      /** The log's: up to where people have read. */
+      reads: readonly ReadMark[];
+      /** The log's: what this user has not read. */
+      unread: Counts | undefined;
       members: readonly Member[];
       count: number;
       typing: readonly string[];
@@ -54,6 +80,21 @@ export type StreamPart =
       cursors: readonly Cursor[];
     } & Position)
   | { outcome: "missing" };
+
+/** What a user has not read of a log. */
+export type Counts = Pick<MsgUnread, "read" | "unread" | "mentions">;
+
+/** The answer to any write of a message; the last three only where the command has them. */
+export interface WriteAnswer extends Position {
+  n: number;
+  duplicate: boolean;
+  changed: boolean;
+  length: number;
+  cancelled: boolean;
+}
+
+/** The answer to `msg.range`. */
+export type RangeAnswer = Omit<MsgPage, "more">;
 
 /** The answer to `doc.ops`. */
 export interface OperationsAnswer extends Omit<DocPage, "events"> {
@@ -126,18 +167,28 @@ function operation(value: unknown): Operation {
 
 function message(value: unknown): Message {
   const from = fields(value, "message");
-  const body = from["body"];
-  const out: Message = {
+  const body = from["body"] ?? null;
+  // What is not checked is as the front sends it: only what this library itself relies on is looked at.
+  return {
+    ...(from as Partial<Message>),
     n: integer(from["n"], "n"),
     user: string(from["user"] ?? "", "user"),
     type: string(from["type"] ?? "text", "type"),
     at_ms: integer(from["at_ms"] ?? 0, "at_ms"),
-    body: typeof body === "string" ? body : (fields(body ?? {}, "body") as Body),
+    body: body === null || typeof body === "string" ? body : (fields(body, "body") as BodyOrNull),
+    ...(from["reactions"] === undefined ? {} : { reactions: fields(from["reactions"], "reactions") as NonNullable<Message["reactions"]> }),
+    ...(from["mentions"] === undefined ? {} : { mentions: list(from["mentions"], "mentions", user) }),
   };
-  if (typeof from["reply"] === "number") out.reply = from["reply"];
-  if (typeof from["client"] === "string") out.client = from["client"];
-  if (typeof from["seq"] === "number") out.seq = from["seq"];
-  return out;
+}
+
+function readMark(value: unknown): ReadMark {
+  const from = fields(value, "read");
+  return { user: user(from["user"]), n: integer(from["n"], "n") };
+}
+
+function counts(from: Fields): Counts | undefined {
+  if (from["unread"] === undefined) return undefined;
+  return { read: integer(from["read"], "read"), unread: integer(from["unread"], "unread"), mentions: integer(from["mentions"], "mentions") };
 }
 
 function member(value: unknown): Member {
@@ -172,7 +223,7 @@ function streamPart(value: unknown): StreamPart {
   const cursors = list(from["cursors"], "cursors", cursor);
   if (outcome === "changes") {
     const events = list(from["events"], "events", (item) => pushEvent(fields(item, "event")));
-    return { outcome, ...position(from), events: events.filter(isDurable), cursors };
+    return { outcome, ...position(from), events: events.filter(isDurable), cursors, unread: counts(from) };
   }
   if (outcome !== "snapshot" && outcome !== undefined) throw new Malformed(`outcome ${String(outcome)}`);
   return {
@@ -182,6 +233,8 @@ function streamPart(value: unknown): StreamPart {
     history_end: optional(from["history_end"], (it) => integer(it, "history_end")),
     messages: list(from["messages"], "messages", message),
     more: from["more"] === true,
+    reads: list(from["reads"], "reads", readMark),
+    unread: counts(from),
     members: list(from["members"], "members", member),
     count: integer(from["count"] ?? 0, "count"),
     typing: list(from["typing"], "typing", user),
@@ -202,7 +255,33 @@ function pushEvent(from: Fields): PushEvent | undefined {
   const durable = () => ({ room: room(), stream: stream(), from: integer(from["from"], "from"), ...position(from) });
   switch (from["event"]) {
     case "msg.posted":
-      return { event: "msg.posted", ...durable(), message: message(from["message"]) };
+    case "msg.changed":
+      return {
+        event: from["event"],
+        ...durable(),
+        message: message(from["message"]),
+        replies: optional(from["replies"], (it) => integer(it, "replies")),
+      };
+    case "msg.reacted":
+      return {
+        event: "msg.reacted",
+        ...durable(),
+        n: integer(from["n"], "n"),
+        user: user(from["user"]),
+        reaction: string(from["reaction"], "reaction"),
+        added: from["added"] === true,
+        count: integer(from["count"], "count"),
+      };
+    case "msg.appended":
+      return {
+        event: "msg.appended",
+        ...durable(),
+        n: integer(from["n"], "n"),
+        at: integer(from["at"], "at"),
+        chunk: string(from["chunk"], "chunk"),
+      };
+    case "msg.read":
+      return { event: "msg.read", ...durable(), reads: list(from["reads"], "reads", readMark) };
     case "doc.created":
       return { event: "doc.created", ...durable(), type: string(from["type"] ?? "text", "type") };
     case "doc.applied":
@@ -325,7 +404,24 @@ export const read = {
   }),
   join: reader(joined),
   stream: reader(streamPart),
-  posted: reader((from): MsgPosted => ({ ...written(from), n: integer(from["n"], "n") })),
+  written: reader((from): WriteAnswer => ({
+    ...written(from),
+    n: integer(from["n"], "n"),
+    changed: from["changed"] !== false,
+    length: integer(from["length"] ?? 0, "length"),
+    cancelled: from["cancelled"] === true,
+  })),
+  unread: reader((from): Counts & Position => {
+    const unread = counts(from);
+    if (unread === undefined) throw new Malformed("unread is missing");
+    return { ...position(from), ...unread };
+  }),
+  versions: reader((from): readonly Version[] =>
+    list(from["versions"], "versions", (item) => {
+      const version = fields(item, "version");
+      return { at_ms: integer(version["at_ms"], "at_ms"), user: user(version["user"]), body: version["body"] as BodyOrNull };
+    }),
+  ),
   submitted: reader((from): SubmitAnswer => ({
     ...written(from),
     op: optional(from["op"], operation),
@@ -342,9 +438,10 @@ export const read = {
     through: integer(from["through"], "through"),
     events: list(from["events"], "events", (item) => pushEvent(fields(item, "event"))).filter((event) => event?.event === "doc.applied"),
   })),
-  range: reader((from): MsgPage => ({
+  range: reader((from): RangeAnswer => ({
     ...position(from),
     messages: list(from["messages"], "messages", message),
-    more: from["more"] === true,
+    more_before: from["more_before"] === true,
+    more_after: from["more_after"] === true,
   })),
 };

@@ -26,7 +26,7 @@ describe("connecting", () => {
     const { stoa, states } = open();
     expect(stoa.state).toBe("connecting");
     await pass(10);
-    expect(states()).toEqual(["connected"]);
+    expect(states()).toEqual(["online"]);
     expect([stoa.user, stoa.name, stoa.connectionId]).toEqual(["ada", "ada", "k1"]);
     expect(front.of("connect")).toEqual([{ id: 0, do: "connect", token: "ada" }]);
   });
@@ -37,7 +37,7 @@ describe("connecting", () => {
     const heard: unknown[] = [];
     stoa.on("state", ({ state, previous }) => heard.push([state, previous, stoa.user, room.state]));
     await pass(10);
-    expect(heard).toEqual([["connected", "connecting", "ada", "joined"]]);
+    expect(heard).toEqual([["online", "connecting", "ada", "joined"]]);
   });
 
   test("without any WebSocket it says so at once", () => {
@@ -50,28 +50,28 @@ describe("connecting", () => {
     front.down = true;
     const { changes } = open();
     await pass(200_000);
-    const delays = changes.filter(({ state }) => state === "waiting").map(({ retryInMs }) => Math.round(retryInMs as number));
+    const delays = changes.filter(({ state }) => state === "offline").map(({ retryInMs }) => Math.round(retryInMs as number));
     expect(delays.slice(0, 7)).toEqual([1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
     front.down = false;
     await pass(31_000);
     changes.length = 0;
     front.cut();
     await pass(1);
-    expect(changes.map(({ state, retryInMs }) => [state, Math.round(retryInMs ?? 0)])).toEqual([["waiting", 1_000]]);
+    expect(changes.map(({ state, retryInMs }) => [state, Math.round(retryInMs ?? 0)])).toEqual([["offline", 1_000]]);
   });
 
   test("the jitter is full: the shortest back-off is none", async () => {
     front.down = true;
     const { changes } = open({ random: () => 0 });
     await pass(5);
-    expect(changes.find(({ state }) => state === "waiting")?.retryInMs).toBe(0);
+    expect(changes.find(({ state }) => state === "offline")?.retryInMs).toBe(0);
   });
 
   test("does not wait for ever for the socket to open", async () => {
     front.silent = true;
     const { stoa, changes } = open({ openTimeoutMs: 3_000 });
     await pass(3_001);
-    expect(stoa.state).toBe("waiting");
+    expect(stoa.state).toBe("offline");
     expect(changes.at(-1)?.reason).toBe("TIMEOUT");
   });
 
@@ -79,18 +79,18 @@ describe("connecting", () => {
     front.swallow("connect", "reply");
     const { stoa } = open({ answerTimeoutMs: 3_000 });
     await pass(3_010);
-    expect(stoa.state).toBe("waiting");
+    expect(stoa.state).toBe("offline");
     await pass(1_010);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
   });
 
   test("a front that refuses for now is asked again, not before it said", async () => {
     front.refuse("connect", "RATE_LIMITED", { retry: true, retryAfterMs: 7_000 });
     const { stoa, changes } = open();
     await pass(10);
-    expect([stoa.state, changes.at(-1)?.reason, changes.at(-1)?.retryInMs]).toEqual(["waiting", "RATE_LIMITED", 7_000]);
+    expect([stoa.state, changes.at(-1)?.reason, changes.at(-1)?.retryInMs]).toEqual(["offline", "RATE_LIMITED", 7_000]);
     await pass(7_010);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
   });
 
   test("a socket that cannot be made closes the connection instead of throwing later", async () => {
@@ -110,9 +110,9 @@ describe("close codes", () => {
     await pass(10);
     front.close(code, reason);
     await pass(1);
-    expect(changes.at(-1)).toMatchObject({ state: "waiting", closeCode: code, reason: reason || "LOST" });
+    expect(changes.at(-1)).toMatchObject({ state: "offline", closeCode: code, reason: reason || "LOST" });
     await pass(1_010);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
   });
 
   test.each([[4500, "AUTH_REQUIRED"], [4501, "AUTH_INVALID"], [4502, "AUTH_EXPIRED"], [4503, "TOO_LARGE"], [4777, "SOMETHING_NEW"]])("%i stays away", async (code, reason) => {
@@ -132,7 +132,7 @@ describe("close codes", () => {
     await pass(10);
     stoa.open();
     await pass(10);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
   });
 });
 
@@ -143,7 +143,7 @@ describe("tokens", () => {
     await pass(10);
     front.close(4502, "AUTH_EXPIRED");
     await pass(10);
-    expect([stoa.state, stoa.user, asked]).toEqual(["connected", "ada2", ["first", "expired"]]);
+    expect([stoa.state, stoa.user, asked]).toEqual(["online", "ada2", ["first", "expired"]]);
   });
 
   test("a good token is used again after a cut: the function is not asked", async () => {
@@ -173,9 +173,9 @@ describe("tokens", () => {
       },
     });
     await pass(10);
-    expect(stoa.state).toBe("waiting");
+    expect(stoa.state).toBe("offline");
     await pass(1_010);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
 
     const { stoa: other } = open({ token: () => Promise.reject(new StoaError("PERMISSION_DENIED", "signed out")) });
     await pass(10);
@@ -185,7 +185,7 @@ describe("tokens", () => {
   test("a token function that never answers is not waited for", async () => {
     const { stoa, changes } = open({ token: () => new Promise(() => undefined), tokenTimeoutMs: 2_000 });
     await pass(2_001);
-    expect([stoa.state, changes.at(-1)?.reason]).toEqual(["waiting", "TIMEOUT"]);
+    expect([stoa.state, changes.at(-1)?.reason]).toEqual(["offline", "TIMEOUT"]);
   });
 });
 
@@ -194,10 +194,10 @@ describe("silence", () => {
     const { stoa } = open({ answerTimeoutMs: 3_000 });
     await pass(25_100);
     expect(front.of("ping")).toHaveLength(1);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
     front.swallow("ping", "request", 100);
     await pass(25_000 + 3_100);
-    expect(stoa.state).toBe("waiting");
+    expect(stoa.state).toBe("offline");
   });
 
   test("a line with traffic is not asked", async () => {
@@ -244,7 +244,7 @@ describe("closing", () => {
       throw new Error("listener");
     });
     await pass(10);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
   });
 });
 
@@ -264,6 +264,6 @@ describe("frames", () => {
     await pass(10);
     expect(heard).toEqual([1]);
     expect(errors.map(({ code }) => code)).toEqual(["INTERNAL"]);
-    expect(stoa.state).toBe("connected");
+    expect(stoa.state).toBe("online");
   });
 });

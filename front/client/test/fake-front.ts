@@ -10,13 +10,14 @@
  * - `front.swallow(command, "request" | "reply", times)`: loses the next such commands, or only their answers.
  * - `front.duplicates`: the probability that an event is delivered twice.
  * - `front.opsKept`, `front.pageMax`: small values make clients come too late (`trimmed`, `STALE`) or be too far behind.
- * - `front.rollback(room, doc, rev)`, `front.reset(room, doc, text)`, `front.flush(room)`: history is replaced.
+ * - `front.rollback(room, doc, rev)`, `front.rollbackLog(room, rev)`, `front.reset(room, doc, text)`, `front.flush(room)`: history is replaced.
  *
  * Replies and events overtake each other at random, as the protocol allows; the answers that an event stream begins with
  * (`connect`, `room.join`, `doc.open`) come before the events that follow them.
  *
  * The token is the user's name; `expired` and `invalid` are refused as their names say.
  */
+import { FakeLog, refusal as no } from "./fake-log.js";
 import { apply, compose, invert, StoaError, transform, transformSelection, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
 
 type Fields = Record<string, unknown>;
@@ -37,11 +38,9 @@ interface Doc {
   undone: Set<number>;
 }
 interface RoomState {
+  /** Of its presence. */
   epoch: string;
-  rev: number;
-  messages: WireMessage[];
-  events: Fields[];
-  written: Map<string, Fields>;
+  log: FakeLog;
   docs: Map<string, Doc>;
   here: Map<Line, JsonObject>;
   presenceRev: number;
@@ -182,7 +181,7 @@ export class FakeFront {
     return found;
   }
   messages(room: string): readonly WireMessage[] {
-    return this.room(room).messages;
+    return this.room(room).log.messages;
   }
   of(command: string): Fields[] {
     return this.got.filter((frame) => frame["do"] === command);
@@ -194,7 +193,17 @@ export class FakeFront {
   }
   /** A service posts. */
   post(room: string, text: string, user = "service"): void {
-    this.appendMessage(room, { user, type: "text", body: { text } });
+    this.room(room).log.post({ user, body: { text } });
+  }
+  log(room: string): FakeLog {
+    return this.room(room).log;
+  }
+  /** A failover that lost what came after `rev` of a room's log. */
+  rollbackLog(room: string, rev: number): void {
+    const { log } = this.room(room);
+    log.rollback(rev, this.epoch(log.epoch));
+    for (const line of this.connections)
+      if (line.rooms.has(room)) line.event({ ...log.snapshot(line.user, "rollback"), history_end: rev, event: "room.resync", room, stream: "log" });
   }
   /** A failover that lost what came after `rev`. */
   rollback(room: string, name: string, rev: number): void {
@@ -317,22 +326,23 @@ export class FakeFront {
           if (other.rooms.has(room) && (to === undefined || to.user === other.user || to.connection === other.id)) other.event(event);
         return {};
       }
-      case "msg.post": {
-        const identity = `${String(frame["client"])}:${String(frame["seq"])}`;
-        const before = state.written.get(identity);
-        if (before !== undefined) return { ...before, duplicate: true };
-        const message: Fields = { user: line.user, type: frame["type"] ?? "text", body: frame["body"], client: frame["client"], seq: frame["seq"] };
-        if (frame["reply"] !== undefined) message["reply"] = frame["reply"];
-        const { n } = this.appendMessage(room, message);
-        const answer = { n, rev: state.rev, epoch: state.epoch, duplicate: false };
-        state.written.set(identity, answer);
-        return answer;
-      }
-      case "msg.range": {
-        const count = (frame["count"] as number | undefined) ?? 50;
-        const older = state.messages.filter(({ n }) => n < ((frame["before"] as number | undefined) ?? Infinity));
-        return { epoch: state.epoch, rev: state.rev, messages: older.slice(-count), more: older.length > count };
-      }
+      case "msg.post":
+      case "msg.edit":
+      case "msg.delete":
+      case "msg.react":
+      case "msg.unreact":
+      case "msg.append":
+      case "msg.finish":
+      case "msg.cancel":
+        return state.log.write(line.user, frame);
+      case "msg.read":
+        return state.log.read(line.user, frame["n"] as number);
+      case "msg.unread":
+        return { ...state.log.unread(line.user), n: state.log.messages.at(-1)?.n ?? 0, ...state.log.position };
+      case "msg.range":
+        return state.log.range(frame);
+      case "msg.history":
+        return state.log.history(frame["n"] as number);
       case "presence.set": {
         const data = { ...state.here.get(line), ...(frame["data"] as JsonObject) };
         state.here.set(line, data);
@@ -434,7 +444,7 @@ export class FakeFront {
       this.presenceChanged(name, known ? { updated: [this.member(line, data)] } : { joined: [this.member(line, data)] });
     }
     const streams: Fields = {
-      log: this.log(state, positions["log"] ?? undefined),
+      log: this.logPart(line, state.log, positions["log"] ?? undefined),
       presence: this.presence(state),
     };
     for (const [stream, position] of Object.entries(positions))
@@ -450,14 +460,11 @@ export class FakeFront {
     if (![...state.here.keys()].some((other) => other.user === line.user)) this.presenceChanged(name, { left: [{ user: line.user }] });
   }
 
-  private log(state: RoomState, position: string | undefined): Fields {
-    const at = { epoch: state.epoch, rev: state.rev };
-    const [epoch, rev] = position?.split(":") ?? [];
-    const missed = state.rev - Number(rev);
-    if (position !== undefined && epoch === state.epoch && missed <= this.pageMax)
-      return { outcome: "changes", ...at, events: missed > 0 ? state.events.slice(-missed) : [] };
-    const messages = state.messages.slice(-50);
-    return { outcome: "snapshot", because: position === undefined ? "first" : "far", ...at, messages, more: state.messages.length > 50 };
+  private logPart(line: Line, log: FakeLog, position: string | undefined): Fields {
+    if (position === undefined) return log.snapshot(line.user, "first");
+    const [epoch, rev] = position.split(":") as [string, string];
+    if (epoch !== log.epoch) return log.snapshot(line.user, "reset");
+    return log.since(line.user, Number(rev), this.pageMax) ?? log.snapshot(line.user, "far");
   }
 
   private open(line: Line, room: string, name: string, position: string | undefined): Fields {
@@ -513,16 +520,6 @@ export class FakeFront {
     this.tell(room, name, event);
   }
 
-  private appendMessage(room: string, fields: Fields): { n: number } {
-    const state = this.room(room);
-    const message = { n: state.messages.length + 1, at_ms: Date.now(), ...fields } as unknown as WireMessage;
-    state.messages.push(message);
-    const event = { event: "msg.posted", room, stream: "log", epoch: state.epoch, from: state.rev, rev: ++state.rev, message };
-    state.events.push(event);
-    this.push(room, event);
-    return message;
-  }
-
   private presenceChanged(room: string, change: Fields): void {
     const state = this.room(room);
     const event = {
@@ -552,9 +549,8 @@ export class FakeFront {
   private room(name: string): RoomState {
     let state = this.rooms.get(name);
     if (state === undefined) {
-      state = {
-        epoch: this.epoch(), rev: 0, messages: [], events: [], written: new Map(), docs: new Map(), here: new Map(), presenceRev: 0, typing: new Set(),
-      };
+      const log = new FakeLog(name, this.epoch(), (frame) => this.push(name, frame));
+      state = { epoch: this.epoch(), log, docs: new Map(), here: new Map(), presenceRev: 0, typing: new Set() };
       this.rooms.set(name, state);
     }
     return state;
@@ -573,4 +569,3 @@ export class FakeFront {
   }
 }
 
-const no = (code: string, retry = false): Refusal => ({ code, message: code.toLowerCase(), retry });

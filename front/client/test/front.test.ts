@@ -99,8 +99,8 @@ describe.skipIf(front === undefined)("a real front", () => {
     const c = late.room(name);
     await c.joined;
     expect([texts(c), c.messages.more]).toEqual([wanted.slice(-50), true]);
-    await c.messages.loadOlder();
-    expect(await c.messages.loadOlder()).toBe(false);
+    await c.messages.older();
+    expect(await c.messages.older()).toBe(false);
     expect(texts(c)).toEqual(wanted);
     await expect(c.messages.post({ text: "x".repeat(200_000) })).rejects.toMatchObject({ code: "TOO_LARGE", retry: false });
     for (const stoa of [ada, bo, late]) stoa.close();

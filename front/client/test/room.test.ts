@@ -105,7 +105,7 @@ describe("a flushed database", () => {
     expect(bo.room.presence.members.map(({ user }) => user).sort()).toEqual(["ada", "bo"]);
     made.edit(["1"]);
     await pass(10);
-    expect([theirs.text, made.state, ada.stoa.state]).toEqual(["1anew", "synchronised", "connected"]);
+    expect([theirs.text, made.state, ada.stoa.state]).toEqual(["1anew", "synchronised", "online"]);
     expect(front.dials).toBe(2);
   });
 });
@@ -116,7 +116,7 @@ describe("messages", () => {
     await pass(10);
     const accepted = room.messages.post({ text: "hi" });
     const [shown] = room.messages.list;
-    expect(texts(room)).toEqual(["hi (sending)"]);
+    expect(texts(room)).toEqual(["hi (pending)"]);
     await pass(10);
     expect(texts(room)).toEqual(["hi"]);
     expect(room.messages.list[0]?.key).toBe(shown?.key);
@@ -127,7 +127,7 @@ describe("messages", () => {
     const { room } = person("ada");
     room.messages.post({ text: "one" }).catch(() => undefined);
     room.messages.post({ text: "two" }).catch(() => undefined);
-    expect(texts(room)).toEqual(["one (sending)", "two (sending)"]);
+    expect(texts(room)).toEqual(["one (pending)", "two (pending)"]);
     await pass(10);
     front.swallow("msg.post", "reply");
     room.messages.post({ text: "three" }).catch(() => undefined);
@@ -222,7 +222,7 @@ describe("messages", () => {
     room.messages.post({ text: "slowly" }).catch(() => undefined);
     room.messages.post({ text: "after it" }).catch(() => undefined);
     await pass(2_900);
-    expect(texts(room)).toEqual(["slowly (sending)", "after it (sending)"]);
+    expect(texts(room)).toEqual(["slowly (pending)", "after it (pending)"]);
     await pass(200);
     expect(texts(room)).toEqual(["slowly", "after it"]);
     front.refuse("msg.post", "TOO_LARGE");
@@ -247,11 +247,11 @@ describe("messages", () => {
     const { room } = person("ada", { messagesMax: 140 });
     await pass(10);
     expect([room.messages.list.length, room.messages.more]).toEqual([50, true]);
-    const first = room.messages.loadOlder();
-    expect(room.messages.loadOlder()).toBe(first);
+    const first = room.messages.older();
+    expect(room.messages.older()).toBe(first);
     await pass(10);
     expect(await first).toBe(true);
-    const second = room.messages.loadOlder();
+    const second = room.messages.older();
     await pass(10);
     expect(await second).toBe(false);
     expect(room.messages.list.map(({ n }) => n)).toEqual(Array.from({ length: 130 }, (_, i) => i + 1));

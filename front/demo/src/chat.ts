@@ -40,7 +40,7 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
       }
       const follows = previous !== undefined && previous.user === message.user && message.at_ms - previous.at_ms < FOLLOWS_MS;
       const name = message.user === stoa.user ? guest : names.of(message.user, nameInBody(message));
-      const drawn = [follows, name, message.state, message.at_ms].join(" ");
+      const drawn = [follows, name, message.state, message.at_ms, textOf(message)].join(" ");
       const known = shown.get(message.key);
       if (known?.drawn === drawn) elements.push(known.element);
       else {
@@ -92,7 +92,7 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
   scroll.addEventListener("scroll", () => {
     if (atEnd()) newest.hidden = true;
   });
-  older.addEventListener("click", () => void messages.loadOlder().catch(() => undefined));
+  older.addEventListener("click", () => void messages.older().catch(() => undefined));
 
   input.addEventListener("input", () => {
     failure = "";
@@ -158,12 +158,13 @@ function arrange(list: HTMLElement, elements: readonly HTMLElement[]): void {
 }
 
 function textOf({ body }: Message): string {
+  if (body === null) return "This message was deleted.";
   if (typeof body === "string") return body;
   return typeof body["text"] === "string" ? body["text"] : JSON.stringify(body);
 }
 
 function nameInBody({ body }: Message): string | undefined {
-  const name = typeof body === "string" ? undefined : body["name"];
+  const name = body === null || typeof body === "string" ? undefined : body["name"];
   return typeof name === "string" && name.trim() !== "" ? name.slice(0, 60) : undefined;
 }
 

@@ -32,7 +32,7 @@ export function startEditor(stoa: Stoa, room: Room, names: Names): void {
 
   const line = byId("saved");
   const show = () => {
-    const offline = stoa.state !== "connected";
+    const offline = stoa.state !== "online";
     const pending = shared.state === "awaiting" || shared.state === "awaiting-with-buffer";
     line.dataset["state"] = offline && pending ? "kept" : shared.state;
     if (shared.state === "refused") line.textContent = "You may not open this document";

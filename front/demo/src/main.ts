@@ -81,7 +81,7 @@ function startState(stoa: Stoa): void {
     again.hidden = stoa.state !== "closed";
   };
   const update = (change: Partial<StateChange>) => {
-    if (stoa.state === "connected") {
+    if (stoa.state === "online") {
       wasConnected = true;
       refusedTokens = 0;
       show("connected", "Connected");
@@ -95,7 +95,7 @@ function startState(stoa: Stoa): void {
       show("offline", "Disconnected");
     } else if (!navigator.onLine) show("offline", "Offline");
     else if (wasConnected) show("reconnecting", "Reconnecting…");
-    else show("connecting", change.state === "waiting" ? "Trying again…" : "Connecting…");
+    else show("connecting", change.state === "offline" ? "Trying again…" : "Connecting…");
   };
   stoa.on("state", update);
   stoa.on("error", (error) => console.info("stoa:", error.code, error.message));

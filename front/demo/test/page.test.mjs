@@ -141,7 +141,7 @@ it("what is written without a connection arrives later, once", async () => {
   await say(bo, "from afar");
   await contains(bo, "#saved", "Kept here");
   await shot(bo, "reconnecting");
-  assert.equal(await bo.evaluate(() => document.querySelectorAll(".message.sending").length), 1);
+  assert.equal(await bo.evaluate(() => document.querySelectorAll(".message.pending").length), 1);
   bo.mend();
   const both = await agree(ada, bo);
   assert.ok(both.startsWith("BWelcome") && both.endsWith("A"), both);

@@ -1,0 +1,158 @@
+/** How far this user has read, what is unread, and when the front is told. */
+import { StoaError } from "./errors.js";
+import type { Message as WireMessage } from "./frames.js";
+import type { Log } from "./log.js";
+import type { Answer } from "./stoa.js";
+import { read, type Command, type DurableEvent } from "./wire.js";
+
+/** The own mark is told at most this often: only the newest counts. */
+const TELL_EVERY_MS = 1_000;
+
+export interface ReadingHost {
+  readonly room: string;
+  user(): string | undefined;
+  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  report(error: StoaError): void;
+  changed(): void;
+}
+
+export class Reading {
+  /** The newest message that the user has read, as far as this client knows. */
+  mark = 0;
+  unread = 0;
+  mentions = 0;
+  /** The newest mark that the front has heard. */
+  private told = 0;
+  private telling = false;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private asking = false;
+  private askTimer: ReturnType<typeof setTimeout> | undefined;
+  private live = false;
+
+  constructor(
+    private readonly host: ReadingHost,
+    private readonly log: Log,
+  ) {}
+
+  /** The user has read up to `n`. */
+  read(n: number): void {
+    if (n <= this.mark) return;
+    this.mark = n;
+    this.count();
+    this.timer ??= setTimeout(() => this.flush(), TELL_EVERY_MS);
+    this.host.changed();
+  }
+
+  /** Tells the front now what it has not heard. */
+  flush(): void {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    const n = this.mark;
+    if (!this.live || this.telling || n <= this.told) return;
+    this.telling = true;
+    this.host.request({ do: "msg.read", room: this.host.room, n }, read.nothing, (answer) => {
+      this.telling = false;
+      let wait = TELL_EVERY_MS;
+      if ("ok" in answer) this.told = Math.max(this.told, n);
+      else if (answer.error.code === "OFFLINE") return;
+      else if (answer.error.retry) wait = Math.max(wait, answer.error.retryAfterMs ?? 0);
+      else {
+        this.told = n;
+        this.host.report(answer.error);
+      }
+      if (this.mark > this.told) this.timer ??= setTimeout(() => this.flush(), wait);
+    });
+  }
+
+  joined(): void {
+    this.live = true;
+    this.flush();
+  }
+
+  cut(): void {
+    this.live = this.telling = this.asking = false;
+    for (const timer of [this.timer, this.askTimer]) clearTimeout(timer);
+    this.timer = this.askTimer = undefined;
+  }
+
+  /** The front's word on what is unread came with a snapshot, changes or an answer. */
+  adopted(): void {
+    const { counts } = this.log;
+    if (counts === undefined) return;
+    this.told = counts.read;
+    // The front may not have heard of the newest mark; and after a rollback there is less to be read than there was.
+    this.mark = Math.max(Math.min(this.mark, this.log.newest), counts.read);
+    this.count();
+  }
+
+  /** The log took an event. `before`: the message as it was, if it was held. */
+  received(event: DurableEvent, before: WireMessage | undefined): void {
+    const me = this.host.user();
+    const own = event.event === "msg.read" ? event.reads.find(({ user }) => user === me) : undefined;
+    if (own !== undefined) {
+      this.told = Math.max(this.told, own.n);
+      this.mark = Math.max(this.mark, own.n);
+      this.count();
+    } else if (event.event === "msg.posted" || event.event === "msg.changed") this.count(event, before);
+  }
+
+  /** The log holds more, or other, messages than before. */
+  moved(): void {
+    this.count();
+  }
+
+  /** Counts, if all that is after the mark is held; otherwise goes on from the last count, and asks where that is not exact. */
+  private count(event?: Extract<DurableEvent, { message: WireMessage }>, before?: WireMessage): void {
+    const { main, counts } = this.log;
+    const first = main.first ?? Infinity;
+    if (!main.moreAfter && (!main.moreBefore || first <= this.mark + 1)) {
+      const unread = main.messages.filter((message) => this.counts(message));
+      this.unread = unread.length;
+      this.mentions = unread.filter((message) => this.names(message)).length;
+      return;
+    }
+    if (event === undefined) {
+      if (counts !== undefined && counts.read === this.mark) {
+        this.unread = counts.unread;
+        this.mentions = counts.mentions;
+      } else this.ask();
+      return;
+    }
+    if (counts !== undefined && event.rev <= counts.rev) return;
+    const { message } = event;
+    if (message.n <= this.mark) return;
+    if (event.event === "msg.changed" && before === undefined) return this.ask();
+    const change = (now: boolean, then: boolean) => Number(now) - Number(then);
+    const wasCounted = before !== undefined && this.counts(before);
+    this.unread += change(this.counts(message), wasCounted);
+    this.mentions += change(this.counts(message) && this.names(message), wasCounted && this.names(before));
+  }
+
+  private counts({ n, user, deleted_at_ms }: WireMessage): boolean {
+    return n > this.mark && user !== this.host.user() && deleted_at_ms === undefined;
+  }
+
+  private names({ mentions }: WireMessage): boolean {
+    return mentions !== undefined && (mentions.includes("*") || mentions.includes(this.host.user() ?? ""));
+  }
+
+  /** Asks the front to count, a little later: one answer for all that happens until then. */
+  private ask(): void {
+    if (!this.live || this.asking || this.askTimer !== undefined) return;
+    this.askTimer = setTimeout(() => {
+      this.askTimer = undefined;
+      this.asking = true;
+      this.flush();
+      this.host.request({ do: "msg.unread", room: this.host.room }, read.unread, (answer) => {
+        this.asking = false;
+        if (!("ok" in answer)) return;
+        const { epoch, rev, ...unread } = answer.ok;
+        // One that events have overtaken may lack them, and one from before the mark moved counts what was read.
+        if (epoch !== this.log.position?.epoch || rev < this.log.position.rev || unread.read < this.mark) return this.ask();
+        this.log.count({ unread, rev });
+        this.adopted();
+        this.host.changed();
+      });
+    }, TELL_EVERY_MS);
+  }
+}

@@ -386,7 +386,8 @@ export interface DocSubmitted {
   concurrent: readonly (readonly Component[])[];
   duplicate: boolean;
   epoch: string;
-  op: readonly Component[];
+  /** The operation as it was applied; left out when it was accepted so long ago that it is no longer kept. */
+  op?: readonly Component[] | undefined;
   rev: number;
 }
 

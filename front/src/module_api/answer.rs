@@ -66,7 +66,7 @@ pub struct Range {
 pub struct Submitted {
     /// Where the document is now.
     pub position: Position,
-    /// The operation as it was applied, JSON.
+    /// The operation as it was applied, JSON; empty when it is no longer kept.
     pub op: Text,
     /// Whether it was applied before.
     pub duplicate: bool,

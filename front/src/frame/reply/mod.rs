@@ -84,7 +84,8 @@ pub fn range(range: &Range) -> String {
 /// The answer of `doc.submit`, `doc.undo` and `doc.restore`.
 pub fn submitted(submitted: &Submitted) -> String {
     let Submitted { position: Position { epoch, rev }, op, duplicate, concurrent } = submitted;
-    let mut out = format!("{{\"rev\":{rev},\"epoch\":\"{epoch}\",\"op\":{op},\"duplicate\":{duplicate}");
+    let mut out = format!("{{\"rev\":{rev},\"epoch\":\"{epoch}\",\"duplicate\":{duplicate}");
+    push_some(&mut out, "op", Some(op.as_str()).filter(|op| !op.is_empty()));
     push_list(&mut out, "concurrent", concurrent.iter().map(|op| op.as_str()));
     out.push('}');
     out
@@ -290,6 +291,13 @@ mod tests {
             "{\"id\":7,\"error\":{\"code\":\"RATE_LIMITED\",\"message\":\"a \\\"b\\\"\",\"retry\":true,\"retry_after_ms\":1200}}"
         );
         assert!(error_frame(None, &error).starts_with("{\"id\":null,"));
+    }
+
+    #[test]
+    fn an_operation_that_is_no_longer_kept_is_left_out() {
+        let (position, op) = ("1.9f3a12c0:42".parse().unwrap(), "".into());
+        let answer = submitted(&Submitted { position, op, duplicate: true, concurrent: Vec::new() });
+        assert_eq!(answer, "{\"rev\":42,\"epoch\":\"1.9f3a12c0\",\"duplicate\":true,\"concurrent\":[]}");
     }
 
     #[test]

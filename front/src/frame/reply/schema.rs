@@ -205,7 +205,8 @@ pub struct MsgPage {
 pub struct DocSubmitted {
     rev: u64,
     epoch: String,
-    op: Vec<Component>,
+    /// The operation as it was applied; left out when it was accepted so long ago that it is no longer kept.
+    op: Option<Vec<Component>>,
     duplicate: bool,
     concurrent: Vec<Vec<Component>>,
 }

@@ -33,8 +33,22 @@ const COMMANDS: &[(&str, &str, &[&str])] = &[
     ("DOC.OPS", "DOC.OPS stoa:{lobby}:doc:main 0", &[DOC]),
     ("DOC.APPLY", "DOC.APPLY stoa:{lobby}:doc:main CHANGE x", &[DOC]),
     ("MSG.POST", "MSG.POST stoa:{lobby}:log ada \"hi\"", &[LOG]),
+    ("MSG.EDIT", "MSG.EDIT stoa:{lobby}:log 1 ada \"ho\"", &[LOG]),
+    ("MSG.DELETE", "MSG.DELETE stoa:{lobby}:log 1 ada", &[LOG]),
+    ("MSG.REACT", "MSG.REACT stoa:{lobby}:log 1 ada +1", &[LOG]),
+    ("MSG.UNREACT", "MSG.UNREACT stoa:{lobby}:log 1 ada +1", &[LOG]),
+    ("MSG.APPEND", "MSG.APPEND stoa:{lobby}:log 1 ada more", &[LOG]),
+    ("MSG.FINISH", "MSG.FINISH stoa:{lobby}:log 1 ada", &[LOG]),
+    ("MSG.CANCEL", "MSG.CANCEL stoa:{lobby}:log 1 ada", &[LOG]),
+    ("MSG.READ", "MSG.READ stoa:{lobby}:log ada 1", &[LOG]),
+    ("MSG.UNREAD", "MSG.UNREAD stoa:{lobby}:log ada", &[LOG]),
     ("MSG.RANGE", "MSG.RANGE stoa:{lobby}:log", &[LOG]),
+    ("MSG.GET", "MSG.GET stoa:{lobby}:log 1", &[LOG]),
+    ("MSG.HISTORY", "MSG.HISTORY stoa:{lobby}:log 1", &[LOG]),
     ("MSG.SINCE", "MSG.SINCE stoa:{lobby}:log 0", &[LOG]),
+    ("MSG.TRIM", "MSG.TRIM stoa:{lobby}:log 10", &[LOG]),
+    ("MSG.CONFIG", "MSG.CONFIG stoa:{lobby}:log MESSAGES 10", &[LOG]),
+    ("MSG.INFO", "MSG.INFO stoa:{lobby}:log", &[LOG]),
     ("MSG.APPLY", "MSG.APPLY stoa:{lobby}:log CHANGE x", &[LOG]),
     ("ROOM.EMIT", "ROOM.EMIT stoa:{lobby}:log wave {}", &[LOG]),
     ("ROOM.OPEN", "ROOM.OPEN stoa:{lobby}:log - stoa:{lobby}:presence -", &[LOG, HERE]),
@@ -169,7 +183,10 @@ fn maps_are_maps_in_resp3_and_flat_in_resp2() {
     for (call, fields) in [
         (format!("DOC.GET {DOC}"), vec!["rev", "epoch", "type", "content"]),
         (format!("DOC.OPS {DOC} 0"), vec!["outcome", "epoch", "rev", "through", "events"]),
-        (format!("MSG.RANGE {LOG}"), vec!["epoch", "rev", "messages", "more"]),
+        (format!("MSG.RANGE {LOG}"), vec!["epoch", "rev", "messages", "more", "more_before", "more_after"]),
+        (format!("MSG.UNREAD {LOG} ada"), vec!["read", "unread", "mentions", "n", "rev", "epoch"]),
+        (format!("MSG.HISTORY {LOG} 1"), vec!["versions"]),
+        (format!("MSG.CONFIG {LOG}"), vec!["messages_max", "age_ms_max", "bytes_max"]),
         (format!("MSG.SINCE {LOG} 0"), vec!["outcome", "epoch", "rev", "through", "events"]),
         (format!("PRESENCE.LIST {HERE}"), vec!["outcome", "epoch", "rev", "count", "members", "typing"]),
         (format!("DOC.CREATE {DOC} text"), vec!["created", "epoch", "rev"]),
@@ -217,6 +234,10 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
     let deep = "[".repeat(100) + &"]".repeat(100);
     let nine_limits = [vec!["RATE.TAKE", "ip:1"], ["LIMIT", "5", "1", "1000"].repeat(9)].concat();
     let many_keys = [vec!["ROOM.OPEN"], [LOG, "-"].repeat(33)].concat();
+    let big_meta = format!("{{\"a\":\"{}\"}}", "x".repeat(4096));
+    let many_mentions = [vec!["MSG.POST", LOG, "ada", "\"hi\""], ["MENTION", "bo"].repeat(33)].concat();
+    let many_reads = [vec!["MSG.READ", LOG], ["ada", "1"].repeat(101)].concat();
+    let many_numbers = [vec!["MSG.GET", LOG], ["1"].repeat(101)].concat();
     let room_too_long = format!("stoa:{{{long}}}:log");
 
     let calls: Vec<(&str, Vec<&str>)> = vec![
@@ -324,11 +345,59 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
         ("INVALID_ARGUMENT", vec!["MSG.RANGE", LOG, "COUNT", "x"]),
         ("INVALID_ARGUMENT", vec!["MSG.SINCE", LOG, "x"]),
         ("INVALID_ARGUMENT", vec!["MSG.SINCE", LOG, "0", "EPOCH", "x"]),
+        ("INVALID_ARGUMENT", vec!["MSG.POST", LOG, "ada", "\"hi\"", "MENTION", ""]),
+        ("INVALID_ARGUMENT", vec!["MSG.POST", LOG, "ada", "\"hi\"", "MENTION"]),
+        ("INVALID_ARGUMENT", vec!["MSG.POST", LOG, "ada", "\"hi\"", "STREAMING", "STREAMING"]),
+        ("INVALID_JSON", vec!["MSG.POST", LOG, "ada", "\"hi\"", "META", "3"]),
+        ("TOO_LARGE", vec!["MSG.POST", LOG, "ada", "\"hi\"", "META", &big_meta]),
+        ("TOO_LARGE", many_mentions),
+        ("INVALID_JSON", vec!["MSG.POST", LOG, "ada", "{\"text\":\"hi\"}", "STREAMING"]),
+        ("PERMISSION_DENIED", vec!["MSG.EDIT", LOG, "1", "bo", "\"mine\""]),
+        ("NOT_FOUND", vec!["MSG.EDIT", LOG, "9", "ada", "\"x\""]),
+        ("NOT_FOUND", vec!["MSG.EDIT", "stoa:{lobby}:log:new", "1", "ada", "\"x\""]),
+        ("INVALID_ARGUMENT", vec!["MSG.EDIT", LOG, "x", "ada", "\"x\""]),
+        ("INVALID_ARGUMENT", vec!["MSG.EDIT", LOG, "1", "ada", "\" \""]),
+        ("INVALID_ARGUMENT", vec!["MSG.EDIT", LOG, "1", "ada", "\"x\"", "TYPE", "note"]),
+        ("INVALID_JSON", vec!["MSG.EDIT", LOG, "1", "ada", "x"]),
+        ("TOO_LARGE", vec!["MSG.EDIT", LOG, "1", "ada", &big_message]),
+        ("PERMISSION_DENIED", vec!["MSG.DELETE", LOG, "1", "bo"]),
+        ("NOT_FOUND", vec!["MSG.DELETE", LOG, "9", "ada"]),
+        ("INVALID_ARGUMENT", vec!["MSG.DELETE", LOG, "1", "ada", "ID", "c1", "0"]),
+        ("NOT_FOUND", vec!["MSG.REACT", LOG, "9", "ada", "+1"]),
+        ("INVALID_ARGUMENT", vec!["MSG.REACT", LOG, "1", "ada", ""]),
+        ("INVALID_ARGUMENT", vec!["MSG.REACT", LOG, "1", "ada", "a\tb"]),
+        ("INVALID_ARGUMENT", vec!["MSG.REACT", LOG, "1", "ada", &long[..65]]),
+        ("INVALID_ARGUMENT", vec!["MSG.REACT", LOG, "1", "ada", "+1", "ANY"]),
+        ("NOT_FOUND", vec!["MSG.UNREACT", LOG, "9", "ada", "+1"]),
+        ("CLOSED", vec!["MSG.APPEND", LOG, "1", "ada", "more"]),
+        ("NOT_FOUND", vec!["MSG.APPEND", LOG, "9", "ada", "more"]),
+        ("INVALID_ARGUMENT", vec!["MSG.APPEND", LOG, "1", "ada", "more", "AT", "x"]),
+        ("CLOSED", vec!["MSG.FINISH", LOG, "1", "ada"]),
+        ("NOT_FOUND", vec!["MSG.FINISH", LOG, "9", "ada"]),
+        ("CLOSED", vec!["MSG.CANCEL", LOG, "1", "ada"]),
+        ("INVALID_ARGUMENT", vec!["MSG.READ", LOG, "ada", "x"]),
+        ("INVALID_ARGUMENT", vec!["MSG.READ", LOG, "ada", "1", "bo"]),
+        ("INVALID_ARGUMENT", vec!["MSG.READ", LOG, "", "1"]),
+        ("INVALID_ARGUMENT", many_reads),
+        ("INVALID_ARGUMENT", vec!["MSG.GET", LOG, "x"]),
+        ("INVALID_ARGUMENT", many_numbers),
+        ("NOT_FOUND", vec!["MSG.HISTORY", LOG, "9"]),
+        ("NOT_FOUND", vec!["MSG.RANGE", LOG, "THREAD", "9"]),
+        ("INVALID_ARGUMENT", vec!["MSG.RANGE", LOG, "AROUND", "1", "BEFORE", "3"]),
+        ("INVALID_ARGUMENT", vec!["MSG.TRIM", LOG, "-1"]),
+        ("NOT_FOUND", vec!["MSG.TRIM", "stoa:{lobby}:log:new", "1"]),
+        ("INVALID_ARGUMENT", vec!["MSG.CONFIG", LOG, "MESSAGES", "-1"]),
+        ("INVALID_ARGUMENT", vec!["MSG.CONFIG", LOG, "SECONDS", "1"]),
+        ("NOT_FOUND", vec!["MSG.INFO", "stoa:{lobby}:log:new"]),
         // The room.
         ("INVALID_JSON", vec!["ROOM.EMIT", HERE, "wave", "{"]),
         ("INVALID_ARGUMENT", vec!["ROOM.EMIT", HERE, "wave", "{}", "TO", "EVERYBODY", "x"]),
         ("INVALID_ARGUMENT", vec!["ROOM.OPEN", LOG, "-", HERE]),
         ("INVALID_ARGUMENT", vec!["ROOM.OPEN", LOG, "yesterday"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.OPEN", "stoa:{lobby}", "ada"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.OPEN", "stoa:{lobby}", "", LOG, "-"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.OPEN", LOG, "-", "stoa:{lobby}", "ada"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.OPEN", "stoa:{elsewhere}", "ada", LOG, "-"]),
         ("INVALID_ARGUMENT", vec!["ROOM.OPEN", LOG, "-", "stoa:{elsewhere}:log", "-"]),
         ("INVALID_ARGUMENT", many_keys),
     ];
@@ -630,7 +699,9 @@ fn a_message_has_a_number_and_is_announced_as_it_is_stored() {
     let one = listener.expect("msg.posted", SOON);
     assert_eq!((&one["room"], &one["stream"], &one["from"]), (&json!("lobby"), &json!("log"), &json!(0)));
     let two = listener.expect("msg.posted", SOON);
-    let messages = redis.ok(&["MSG.RANGE", LOG]).field("messages").jsons();
+    let mut messages = redis.ok(&["MSG.RANGE", LOG]).field("messages").jsons();
+    // The message replied to has a thread since then, which the reply's event says.
+    assert_eq!(messages[0].as_object_mut().unwrap().remove("replies"), two.get("replies").cloned());
     assert_eq!(messages, [one["message"].clone(), two["message"].clone()]);
     assert_eq!((&messages[0]["client"], &messages[0]["seq"]), (&json!("c1"), &json!(1)));
     assert_eq!(

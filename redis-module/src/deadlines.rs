@@ -10,9 +10,11 @@ use crate::settings;
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use stoa_core::bounds::Bounds;
 use stoa_core::document::Document;
 use stoa_core::epoch::{Position, Writer};
 use stoa_core::event::Header;
+use stoa_core::log::{Call, Log};
 use stoa_core::names::RoomKey;
 use stoa_core::presence::Presence;
 
@@ -22,6 +24,9 @@ const STEPS_PER_TICK_MAX: usize = 64;
 const YIELD_MS: u64 = 1;
 /// How long to wait while a failover forbids writes, in milliseconds.
 const PAUSED_MS: u64 = 20;
+/// How long a log's end is waited for at most before the log is looked at again, in milliseconds: the server's bounds
+/// may be lowered in the meantime, which no log is told of.
+const LOOK_AGAIN_MS: u64 = 3600 * 1000;
 /// How long after a room's durable event its heads are announced, in milliseconds. A lost last event is noticed
 /// within a second.
 const PROBE_MS: u64 = 500;
@@ -108,6 +113,16 @@ pub(crate) fn presence_loaded(presence: &Presence, key: &[u8]) {
     schedule(key, presence.next_deadline());
 }
 
+/// When a log is to be looked at: what it holds ends by age, and streamed messages when their writers fall silent.
+pub(crate) fn log_deadline(log: &Log, bounds: &Bounds) -> Option<u64> {
+    log.next_deadline(bounds).map(|due_ms| due_ms.min(ffi::now_ms() + LOOK_AGAIN_MS))
+}
+
+/// A log came from an RDB, a copy or a migration, or changed on a replica.
+pub(crate) fn log_loaded(log: &Log, key: &[u8]) {
+    schedule(key, log_deadline(log, &settings::bounds()));
+}
+
 fn schedule(key: &[u8], ends_ms: Option<u64>) {
     let Some(due_ms) = ends_ms else { return };
     with(|s| {
@@ -133,6 +148,15 @@ impl Gathered for Presence {
     }
     fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool {
         effects::announce_presence(ctx, key, self)
+    }
+}
+
+impl Gathered for Log {
+    fn has_news(&self) -> bool {
+        self.reads_waiting() > 0
+    }
+    fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool {
+        effects::announce_reads(ctx, key, self)
     }
 }
 
@@ -203,6 +227,9 @@ pub(crate) fn key_arrived(ctx: &Ctx<'_>, name: &[u8]) {
     if let Ok(Some(presence)) = key.value::<Presence>() {
         schedule(name, presence.next_deadline());
     }
+    if let Ok(Some(log)) = key.value::<Log>() {
+        log_loaded(log, name);
+    }
     drop(key);
     arm(ctx);
 }
@@ -271,8 +298,32 @@ fn end(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
         tell(ctx, &room, document);
         return schedule(name, document.next_cursor_end());
     }
+    if let Ok(Some(log)) = key.value::<Log>() {
+        let is_due = log.next_deadline(&settings::bounds()).is_some_and(|at| at <= ffi::now_ms());
+        drop(key);
+        return end_in_log(ctx, name, &room, is_due);
+    }
     drop(key);
     end_presence(ctx, name, &room);
+}
+
+/// One bounded step of what is due in a log: trims what is too old, finishes what nobody writes on.
+fn end_in_log(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>, is_due: bool) {
+    let mut key = Key::open(ctx, name, if is_due { Mode::Write } else { Mode::Read });
+    let bounds = settings::bounds();
+    let Ok(Some(log)) = key.value_mut::<Log>() else { return };
+    if is_due {
+        let now_ms = ffi::now_ms();
+        let call = Call { room: room.room, stream: room.stream, writer: writer(ctx), now_ms, bounds: &bounds };
+        let done = log.due(&call);
+        for accepted in &done {
+            effects::tell_of_message(ctx, room, log, accepted, "");
+        }
+        if !done.is_empty() {
+            effects::notify(ctx, c"msg.ended", name);
+        }
+    }
+    schedule(name, log_deadline(log, &bounds));
 }
 
 fn end_presence(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>) {
@@ -323,6 +374,9 @@ fn tell_again(ctx: &Ctx<'_>, name: &[u8]) {
     let mut key = Key::open(ctx, name, Mode::Read);
     if let Ok(Some(presence)) = key.value_mut::<Presence>() {
         return tell_news(ctx, &room, presence);
+    }
+    if let Ok(Some(log)) = key.value_mut::<Log>() {
+        return tell_news(ctx, &room, log);
     }
     if let Ok(Some(document)) = key.value_mut::<Document>() {
         tell_news(ctx, &room, document);

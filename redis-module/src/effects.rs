@@ -10,6 +10,7 @@ use stoa_core::document::Document;
 use stoa_core::epoch::Position;
 use stoa_core::event::{self, Header, Kind};
 use stoa_core::json;
+use stoa_core::log::{Accepted, Event, Log};
 use stoa_core::names::RoomKey;
 use stoa_core::presence::Presence;
 
@@ -63,6 +64,28 @@ pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut
         announce(ctx, key.channel, &Header::ephemeral(key.stream, "typing"), frame);
     }
     changed.is_some() || typing.is_some()
+}
+
+/// Replicates a decision about a log and announces its events. The connection is the one that caused it, or empty.
+pub(crate) fn tell_of_message(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &Log, accepted: &Accepted, connection: &str) {
+    replicate::<Log>(ctx, key, &accepted.record);
+    let header = |event: &Event| Header::durable(key.stream, log.epochs().current(), event.from, event.rev);
+    if let Some(reads) = &accepted.reads {
+        announce(ctx, key.channel, &header(reads), &reads.frame);
+    }
+    if let Some(event) = &accepted.event {
+        let mut header = header(event);
+        header.origin = connection.to_owned();
+        announce(ctx, key.channel, &header, &event.frame);
+    }
+}
+
+/// Announces the watermarks of a log that moved. Answers whether there were any.
+pub(crate) fn announce_reads(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &mut Log) -> bool {
+    let Some(reads) = log.announce_reads(key.room, key.stream) else { return false };
+    let header = Header::durable(key.stream, log.epochs().current(), reads.from, reads.rev);
+    announce(ctx, key.channel, &header, &reads.frame);
+    true
 }
 
 /// Announces which cursors of a document changed. Answers whether there was anything.

@@ -79,6 +79,7 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_Log,
         RedisModule_LogIOError,
         RedisModule_ReplyWithLongLong,
+        RedisModule_ReplyWithNull,
         RedisModule_ReplyWithStringBuffer,
         RedisModule_ReplyWithArray,
         RedisModule_ReplyWithMap,
@@ -277,6 +278,9 @@ impl Ctx<'_> {
         match reply {
             Reply::Integer(value) => {
                 redis!(RedisModule_ReplyWithLongLong(self.raw, *value));
+            }
+            Reply::Null => {
+                redis!(RedisModule_ReplyWithNull(self.raw));
             }
             Reply::Text(text) => {
                 redis!(RedisModule_ReplyWithStringBuffer(self.raw, text.as_ptr().cast(), text.len()));

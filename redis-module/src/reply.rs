@@ -7,6 +7,8 @@ use stoa_core::refusal::Refusal;
 pub(crate) enum Reply {
     /// An integer; booleans are 0 and 1.
     Integer(i64),
+    /// Nothing where something could be.
+    Null,
     /// A bulk string.
     Text(String),
     /// An array.

@@ -48,6 +48,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting!("log-messages-max", bounds.log_messages_max: usize, 10_000, 1, 10_000_000),
     setting!("log-bytes-max", bounds.log_bytes_max: usize, 32 * MIB, KIB, 1024 * MIB),
     setting!("log-age-ms-max", bounds.log_age_ms_max: u64, 30 * DAY_MS, 1, 36_500 * DAY_MS),
+    setting!("readers-max", bounds.readers_max: usize, 10_000, 100, 1_000_000),
+    setting!("message-stream-ms", bounds.message_stream_ms: u64, 60_000, 100, DAY_MS),
     setting!("document-bytes-max", bounds.document_bytes_max: usize, 8 * MIB, 1, 64 * MIB),
     setting!("operation-bytes-max", bounds.operation_bytes_max: usize, MIB, 1, 16 * MIB),
     setting!("operation-components-max", bounds.operation_components_max: usize, 10_000, 1, 100_000),

@@ -13,6 +13,32 @@ pub const JSON_DEPTH_MAX: usize = 32;
 pub const EPOCHS_KEPT: usize = 16;
 /// Sequences remembered per writer: more than a client has in flight at once.
 pub const SEQUENCES_PER_WRITER: usize = 64;
+/// Users that one message may name: more is everybody.
+pub const MENTIONS_MAX: usize = 32;
+/// Largest object of the application beside a message's body, in bytes.
+pub const META_BYTES_MAX: usize = 4 * 1024;
+/// Longest reaction, in bytes: the longest emoji has some 40, `:a_name_of_one:` fits too.
+pub const REACTION_BYTES_MAX: usize = 64;
+/// Different reactions to one message: more cannot be shown.
+pub const REACTIONS_DIFFERENT_MAX: usize = 32;
+/// Reactions to one message in all: they are sent with it.
+pub const REACTIONS_PER_MESSAGE_MAX: usize = 1_000;
+/// Users that a message names for each of its reactions; above it only their number is told.
+pub const REACTION_USERS_LISTED: usize = 100;
+/// Earlier bodies kept of an edited message.
+pub const VERSIONS_KEPT: usize = 10;
+/// Bytes of earlier bodies kept of an edited message.
+pub const VERSIONS_BYTES_MAX: usize = 64 * 1024;
+/// Messages of one log that are streamed at the same time: each has a writer at work.
+pub const STREAMS_MAX: usize = 100;
+/// Watermarks that one call may move.
+pub const READS_PER_CALL_MAX: usize = 100;
+/// Watermarks that one frame, and a log's snapshot, tell.
+pub const READS_PER_FRAME_MAX: usize = 100;
+/// Messages that one call may get by number.
+pub const GET_MAX: usize = 100;
+/// Messages that one call may trim: some hundred nanoseconds each.
+pub const TRIMMED_PER_CALL_MAX: usize = 10_000;
 
 /// The bounds that an operator may change.
 #[derive(Debug, Clone)]
@@ -25,6 +51,11 @@ pub struct Bounds {
     pub log_bytes_max: usize,
     /// Age of the oldest message kept, in milliseconds.
     pub log_age_ms_max: u64,
+    /// Users whose watermarks one log remembers; who moved theirs longest ago is forgotten first.
+    pub readers_max: usize,
+    /// How long a streamed message may go without an append before the module finishes it, in milliseconds: longer
+    /// than a model thinks, shorter than people wait.
+    pub message_stream_ms: u64,
     /// Longest text of a document, in bytes of UTF-8.
     pub document_bytes_max: usize,
     /// Largest operation as JSON, in bytes.
@@ -66,6 +97,8 @@ impl Default for Bounds {
             log_messages_max: 10_000,
             log_bytes_max: 32 * 1024 * 1024,
             log_age_ms_max: 30 * 24 * 3600 * 1000,
+            readers_max: 10_000,
+            message_stream_ms: 60_000,
             document_bytes_max: 8 * 1024 * 1024,
             operation_bytes_max: 1024 * 1024,
             operation_components_max: 10_000,

@@ -62,6 +62,12 @@ pub fn decode<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Damage
     bincode::decode_from_slice(bytes, CONFIG).map_err(|e| Damaged(e.to_string()))
 }
 
+/// Reads a record whose texts stay where they are; it must take all the bytes.
+pub fn decode_in_place<'a, T: bincode::BorrowDecode<'a, ()>>(bytes: &'a [u8]) -> Result<T, Damaged> {
+    let (record, used) = bincode::borrow_decode_from_slice(bytes, CONFIG).map_err(|e| Damaged(e.to_string()))?;
+    if used == bytes.len() { Ok(record) } else { Err(Damaged(format!("{} bytes left over", bytes.len() - used))) }
+}
+
 /// Reads a record that must take all the bytes.
 pub fn decode_all<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<T, Damaged> {
     let (record, used) = decode(bytes)?;

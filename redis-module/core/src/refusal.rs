@@ -29,8 +29,12 @@ pub enum Code {
     Reset,
     /// The sequence was used, too long ago to know its answer. Never resend it.
     Forgotten,
-    /// The room is full. Try again later.
+    /// What is asked for has no room left. Try again later.
     Full,
+    /// The thing belongs to somebody else. The same call is refused again.
+    PermissionDenied,
+    /// The message is not streamed any more: post another one.
+    Closed,
     /// The command belongs to replication, AOF and migration; callers use the public one.
     InternalOnly,
 }
@@ -52,6 +56,8 @@ impl Code {
             Code::Reset => "RESET",
             Code::Forgotten => "FORGOTTEN",
             Code::Full => "FULL",
+            Code::PermissionDenied => "PERMISSION_DENIED",
+            Code::Closed => "CLOSED",
             Code::InternalOnly => "INTERNAL_ONLY",
         }
     }

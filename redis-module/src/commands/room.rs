@@ -74,23 +74,40 @@ fn addressee(args: &mut Args<'_>) -> Result<To, Trouble> {
     }
 }
 
-/// ROOM.OPEN key position [key position …]
+/// ROOM.OPEN [room user] key position [key position …]
+///
+/// Who asks stands with the key of the room alone, `stoa:{lobby} ada`: so every other argument is a key, as the
+/// server is told.
 pub(crate) fn open(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     check_database(ctx)?;
     let mut wanted: Vec<(Word<'_>, RoomKey<'_>, Option<Position>)> = Vec::new();
+    let mut asks: Option<(&str, &str)> = None;
     while !args.is_empty() {
         let name = args.word("key")?;
-        let key = RoomKey::parse(name.bytes())?;
+        let key = RoomKey::parse_room(name.bytes())?;
+        if key.stream.is_empty() {
+            let user = args.text("user")?;
+            check_id("user", user, false)?;
+            if !wanted.is_empty() {
+                return Err(Refusal::argument("the room and who asks come before the streams").into());
+            }
+            once(&mut asks, "the room", (key.channel, user))?;
+            continue;
+        }
         let position = match args.text("position")? {
             "-" => None,
             text => {
                 Some(text.parse().map_err(|()| Refusal::argument("a position looks like 7.9f3a12c0:1042, none is -"))?)
             }
         };
-        if wanted.first().is_some_and(|(_, first, _)| first.channel != key.channel) {
+        let channel = asks.map(|(channel, _)| channel).or(wanted.first().map(|(_, first, _)| first.channel));
+        if channel.is_some_and(|channel| channel != key.channel) {
             return Err(Refusal::argument("all keys have to be of one room").into());
         }
         wanted.push((name, key, position));
+    }
+    if wanted.is_empty() {
+        return Err(Refusal::argument("no stream is named").into());
     }
     if wanted.len() > KEYS_MAX {
         return Err(Refusal::argument(format!("at most {KEYS_MAX} keys are opened together")).into());
@@ -99,16 +116,24 @@ pub(crate) fn open(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     bounds.page_entries_max = RESUMED_EVENTS_MAX;
     let streams: Result<Vec<Reply>, Trouble> = wanted
         .iter()
-        .map(|(name, key, held)| open_stream(&Key::open(ctx, name, Mode::Read), key, *held, &bounds))
+        .map(|(name, key, held)| {
+            open_stream(&Key::open(ctx, name, Mode::Read), key, *held, asks.map(|(_, user)| user), &bounds)
+        })
         .collect();
     Ok(Reply::List(streams?))
 }
 
 /// The part of one stream: what its holder missed, or all of it and why.
-fn open_stream(open: &Key<'_>, key: &RoomKey<'_>, held: Option<Position>, bounds: &Bounds) -> Result<Reply, Trouble> {
+fn open_stream(
+    open: &Key<'_>,
+    key: &RoomKey<'_>,
+    held: Option<Position>,
+    user: Option<&str>,
+    bounds: &Bounds,
+) -> Result<Reply, Trouble> {
     let mut fields = vec![("stream", key.stream.into())];
     if let Ok(Some(log)) = open.value::<Log>() {
-        return Ok(log_part(fields, log, key, held, bounds));
+        return log_part(fields, log, key, held, user, bounds);
     }
     if let Ok(Some(presence)) = open.value::<Presence>() {
         return Ok(presence_part(fields, presence, key, held, bounds));
@@ -120,7 +145,7 @@ fn open_stream(open: &Key<'_>, key: &RoomKey<'_>, held: Option<Position>, bounds
         return Err(Trouble::WrongType);
     }
     match key.stream {
-        "log" => Ok(log_part(fields, &Log::default(), key, held, bounds)),
+        "log" => log_part(fields, &Log::default(), key, held, user, bounds),
         "presence" => Ok(presence_part(fields, &Presence::default(), key, held, bounds)),
         _ => {
             fields.extend([("kind", "missing".into()), ("outcome", "missing".into())]);
@@ -153,14 +178,30 @@ fn add_outcome(fields: &mut Fields, kind: &'static str, head: Position, changes:
     true
 }
 
-fn log_part(mut fields: Fields, log: &Log, key: &RoomKey<'_>, held: Option<Position>, bounds: &Bounds) -> Reply {
+fn log_part(
+    mut fields: Fields,
+    log: &Log,
+    key: &RoomKey<'_>,
+    held: Option<Position>,
+    user: Option<&str>,
+    bounds: &Bounds,
+) -> Result<Reply, Trouble> {
     let names = (key.room, key.stream);
     let changes = held.map(|at| log.since(at.rev, Some(at.epoch), usize::MAX, names, bounds));
     if add_outcome(&mut fields, "log", log.position(), changes) {
-        let (messages, more) = log.range(Range::Before(u64::MAX), msg::RANGE_COUNT, bounds);
-        fields.extend([("messages", messages.into()), ("more", more.into())]);
+        let page = log.range(Range::Before(u64::MAX), None, msg::RANGE_COUNT, bounds)?;
+        fields.extend([("messages", page.messages.into()), ("more", page.more_before.into())]);
+        fields.push(("reads", log.reads_json().into()));
     }
-    Reply::Map(fields)
+    if let Some(user) = user {
+        let counts = log.unread(user);
+        fields.extend([
+            ("read", counts.read.into()),
+            ("unread", counts.unread.into()),
+            ("mentions", counts.mentions.into()),
+        ]);
+    }
+    Ok(Reply::Map(fields))
 }
 
 fn presence_part(

@@ -38,6 +38,6 @@ macro_rules! stored {
     };
 }
 
-stored!(Log, c"stoa-logs", c"MSG.APPLY", Log::len);
+stored!(Log, c"stoa-logs", c"MSG.APPLY", Log::len, loaded: crate::deadlines::log_loaded);
 stored!(Document, c"stoa-docs", c"DOC.APPLY", Document::free_effort);
 stored!(Presence, c"stoa-here", c"PRESENCE.APPLY", Presence::free_effort, loaded: crate::deadlines::presence_loaded);

@@ -1,0 +1,117 @@
+//! `MSG.`: what was said in a room, and what became of it.
+//!
+//! Every write reads the same: options ([`Options`]), the decision of `stoa_core`, and then [`told`], which replicates
+//! and announces it.
+
+mod keep;
+mod look;
+mod stream;
+mod write;
+
+pub(crate) use keep::{apply, config, info, trim};
+pub(crate) use look::{counted, get, history, range, since, unread};
+pub(crate) use stream::{append, cancel, finish};
+pub(crate) use write::{delete, edit, post, react, read, unreact};
+
+use super::epoch_reply;
+use crate::args::{Args, Keyword, once, unknown};
+use crate::deadlines::{self, writer};
+use crate::effects;
+use crate::ffi::{self, Ctx, Key, Mode, Word};
+use crate::reply::{Reply, Trouble};
+use std::ffi::CStr;
+use stoa_core::bounds::Bounds;
+use stoa_core::identity::{Identity, check_id};
+use stoa_core::log::{Actor, Call, Log, Outcome, Written};
+use stoa_core::names::RoomKey;
+use stoa_core::refusal::{Code, Refusal};
+
+/// Messages that MSG.RANGE gives when the caller says nothing.
+pub(super) const RANGE_COUNT: usize = 50;
+
+/// Fields of a reply.
+type Fields = Vec<(&'static str, Reply)>;
+
+/// The options that every write takes: `[ID client seq] [CONN conn]`, and `[ANY]` where a moderator may act.
+struct Options<'a> {
+    user: &'a str,
+    identity: Option<Identity>,
+    connection: Option<&'a str>,
+    any: Option<()>,
+}
+
+impl<'a> Options<'a> {
+    fn of(user: &'a str) -> Self {
+        Options { user, identity: None, connection: None, any: None }
+    }
+
+    /// Reads one of `ID`, `CONN`; anything else is no option of the command.
+    fn take(&mut self, word: &Keyword, args: &mut Args<'a>) -> Result<(), Trouble> {
+        match word.as_str() {
+            "ID" => {
+                let identity = Identity::new(self.user, args.text("client")?, args.integer("seq")?)?;
+                once(&mut self.identity, "ID", identity)
+            }
+            "CONN" => {
+                let connection = args.text("conn")?;
+                check_id("conn", connection, true)?;
+                once(&mut self.connection, "CONN", connection)
+            }
+            _ => Err(unknown(word)),
+        }
+    }
+
+    /// Reads all of them.
+    fn take_all(mut self, args: &mut Args<'a>) -> Result<Self, Trouble> {
+        while let Some(word) = args.keyword() {
+            self.take(&word, args)?;
+        }
+        Ok(self)
+    }
+
+    fn actor(&mut self) -> Actor<'a> {
+        Actor { user: self.user, identity: self.identity.take(), any: self.any.is_some() }
+    }
+}
+
+/// What the core has to know of a call.
+fn call<'a>(ctx: &Ctx<'_>, key: &RoomKey<'a>, bounds: &'a Bounds) -> Call<'a> {
+    Call { room: key.room, stream: key.stream, writer: writer(ctx), now_ms: ffi::now_ms(), bounds }
+}
+
+/// Opens a log for writing to what it holds. Refuses with `NOT_FOUND` where nothing was ever said.
+fn open<'k>(ctx: &Ctx<'k>, name: &Word<'_>) -> Key<'k> {
+    Key::open(ctx, name, Mode::Write)
+}
+
+fn opened<'k>(key: &'k mut Key<'_>) -> Result<&'k mut Log, Trouble> {
+    key.value_mut::<Log>()?.ok_or_else(|| Refusal::new(Code::NotFound, "nothing was said here yet").into())
+}
+
+/// Replicates and announces what a write changed, and begins its reply: `rev`, `epoch`, `duplicate`, `changed`.
+fn told(
+    ctx: &Ctx<'_>,
+    (name, key): (&Word<'_>, &RoomKey<'_>),
+    log: &Log,
+    written: &Written,
+    connection: Option<&str>,
+    event: &CStr,
+) -> Fields {
+    if let Outcome::Accepted(accepted) = &written.outcome {
+        effects::tell_of_message(ctx, key, log, accepted, connection.unwrap_or_default());
+        effects::notify(ctx, event, name);
+    }
+    let is_duplicate = matches!(written.outcome, Outcome::Duplicate);
+    let is_changed = is_duplicate || matches!(written.outcome, Outcome::Accepted(_));
+    vec![
+        ("rev", written.answer.rev.into()),
+        ("epoch", epoch_reply(log.epochs().current())),
+        ("duplicate", is_duplicate.into()),
+        ("changed", is_changed.into()),
+    ]
+}
+
+/// Tells when the log has something to end by itself.
+fn reschedule(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &Log, bounds: &Bounds) {
+    deadlines::changed(ctx, key.key.as_bytes(), deadlines::log_deadline(log, bounds));
+}

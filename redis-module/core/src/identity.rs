@@ -3,8 +3,9 @@
 use crate::bounds::{Bounds, ID_BYTES_MAX, SEQUENCES_PER_WRITER};
 use crate::refusal::{Code, Refusal};
 use bincode::{Decode, Encode};
+use foldhash::{HashMap, HashMapExt};
 use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
 /// (client id, sequence), chosen by whoever writes. Sequences of one client grow; gaps are fine.

@@ -180,32 +180,43 @@ impl Operation {
         (self.components, self.text)
     }
 
+    /// Its steps, to be changed, and the text of its inserts.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Vec<Component>, &String) {
+        (&mut self.components, &self.text)
+    }
+
     /// Reads `[5,"text",-3]`.
     ///
     /// Numbers are exact integers from -(2^32-1) to 2^32-1; fractions and exponents are refused, and so is an
     /// escape that is half a character. Empty and unmerged components and a retain at the end are legal and
     /// normalised away. Refuses with `INVALID_OPERATION`, or `TOO_LARGE` beyond the bounds.
     pub fn parse(json: &[u8], unit: Unit, bounds: &Bounds) -> Result<Self, Refusal> {
+        let mut operation = Operation::default();
+        operation.read(json, unit, bounds)?;
+        Ok(operation)
+    }
+
+    /// As [`Operation::parse`], in place of what this one was. After a refusal it holds anything.
+    pub(crate) fn read(&mut self, json: &[u8], unit: Unit, bounds: &Bounds) -> Result<(), Refusal> {
+        self.unit = unit;
+        self.components.clear();
+        self.text.clear();
         if json.len() > bounds.operation_bytes_max {
             let message =
                 format!("the operation has {} bytes, at most {} are allowed", json.len(), bounds.operation_bytes_max);
             return Err(Refusal::new(Code::TooLarge, message));
         }
-        let mut reader = Reader {
-            operation: Operation::new(unit),
-            max: bounds.operation_components_max,
-            base: 0,
-            out: 0,
-            too_many: false,
-        };
+        let mut reader =
+            Reader { operation: self, max: bounds.operation_components_max, base: 0, out: 0, too_many: false };
         let mut deserializer = serde_json::Deserializer::from_slice(json);
         let read = deserializer.deserialize_seq(&mut reader).and_then(|()| deserializer.end());
+        let too_many = reader.too_many;
         match read {
             Ok(()) => {
-                trim(&mut reader.operation.components);
-                Ok(reader.operation)
+                trim(&mut self.components);
+                Ok(())
             }
-            Err(_) if reader.too_many => Err(Refusal::new(
+            Err(_) if too_many => Err(Refusal::new(
                 Code::TooLarge,
                 format!("the operation has more than {} components", bounds.operation_components_max),
             )),
@@ -261,15 +272,15 @@ pub fn push_json(out: &mut String, components: impl Iterator<Item = Component>, 
 }
 
 /// Reads the components of one operation into it.
-struct Reader {
-    operation: Operation,
+struct Reader<'a> {
+    operation: &'a mut Operation,
     max: usize,
     base: u32,
     out: u32,
     too_many: bool,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn number<E: Error>(&mut self, value: u64, component: fn(u32) -> Component) -> Result<(), E> {
         let n = u32::try_from(value).map_err(|_| E::custom("a length is beyond 2^32-1"))?;
         self.add(component(n))
@@ -291,7 +302,7 @@ impl Reader {
     }
 }
 
-impl<'de> Visitor<'de> for &mut Reader {
+impl<'de> Visitor<'de> for &mut Reader<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -312,16 +323,16 @@ impl<'de> Visitor<'de> for &mut Reader {
 }
 
 /// One component of the list; a type of its own, so that a list within the list is refused.
-struct Item<'a>(&'a mut Reader);
+struct Item<'a, 'b>(&'a mut Reader<'b>);
 
-impl<'de> DeserializeSeed<'de> for Item<'_> {
+impl<'de> DeserializeSeed<'de> for Item<'_, '_> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Item<'_> {
+impl<'de> Visitor<'de> for Item<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,6 @@
 //! Who wrote what is kept: each (user, client) stands once, however many operations it wrote.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::sync::Arc;
 
 /// Ids hold no control characters, so this parts user and client.

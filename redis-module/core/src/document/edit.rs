@@ -5,7 +5,7 @@ use crate::op::{Component, Unit};
 use crate::text::{OutOfText, Place, Text, measure};
 
 /// An operation that fits the text it was checked against.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Edit {
     /// Its components with both lengths.
     pub(super) words: Vec<u32>,
@@ -19,13 +19,28 @@ impl Edit {
     /// Checks every boundary of an operation in normal form against `text`, and notes what only the text knows:
     /// the lengths in the other unit and the text that goes away.
     pub(super) fn check(text: &Text, components: &[Component], unit: Unit, inserted: &str) -> Result<Self, OutOfText> {
-        let mut edit = Edit { words: Vec::with_capacity(components.len()), deleted: String::new(), undoes: 0 };
+        let mut edit = Edit::default();
+        edit.read(text, components, unit, inserted)?;
+        Ok(edit)
+    }
+
+    /// As [`Edit::check`], into what an earlier operation has left.
+    pub(super) fn read(
+        &mut self,
+        text: &Text,
+        components: &[Component],
+        unit: Unit,
+        inserted: &str,
+    ) -> Result<(), OutOfText> {
+        self.words.clear();
+        self.deleted.clear();
+        self.undoes = 0;
         let (mut at, mut rest) = (Place::default(), inserted);
         for component in components {
             if let Component::Insert(len) = component {
                 let (head, tail) = unit.split(rest, *len).ok_or(OutOfText)?;
                 let added = measure(head);
-                words::push(&mut edit.words, Component::Insert(added.utf16), added.chars);
+                words::push(&mut self.words, Component::Insert(added.utf16), added.chars);
                 rest = tail;
                 continue;
             }
@@ -35,14 +50,14 @@ impl Edit {
             };
             let (utf16, chars) = (end.utf16 - at.utf16, end.chars - at.chars);
             if let Component::Delete(_) = component {
-                text.push_slice(at.chars, end.chars, &mut edit.deleted)?;
-                words::push(&mut edit.words, Component::Delete(utf16), chars);
+                text.push_slice(at.chars, end.chars, &mut self.deleted)?;
+                words::push(&mut self.words, Component::Delete(utf16), chars);
             } else {
-                words::push(&mut edit.words, Component::Retain(utf16), chars);
+                words::push(&mut self.words, Component::Retain(utf16), chars);
             }
             at = end;
         }
-        Ok(edit)
+        Ok(())
     }
 
     /// Changes the text.

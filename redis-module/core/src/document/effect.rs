@@ -72,7 +72,7 @@ impl Memory {
 
 /// An operation became a revision.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Applied<'a> {
+pub(super) struct Applied<'a, W = Vec<u32>> {
     pub(super) epoch: Epoch,
     pub(super) writer: u64,
     pub(super) rev: u64,
@@ -83,7 +83,7 @@ pub(super) struct Applied<'a> {
     /// Empty without an identity.
     pub(super) client: Cow<'a, str>,
     pub(super) seq: u64,
-    pub(super) words: Vec<u32>,
+    pub(super) words: W,
     pub(super) inserted: Cow<'a, str>,
     /// The revision that it takes back, or 0.
     pub(super) undoes: u64,
@@ -122,28 +122,30 @@ pub(super) struct Named<'a> {
 
 /// The effect of setting a tag.
 pub(super) fn tagged(rev: u64, name: &str, at_ms: u64) -> Vec<u8> {
-    Effect::Named(Named { rev, name: Cow::Borrowed(name), at_ms: at_ms.max(1) }).encode()
+    Effect::<Vec<u32>>::Named(Named { rev, name: Cow::Borrowed(name), at_ms: at_ms.max(1) }).encode()
 }
 
 /// The effect of taking a tag away.
 pub(super) fn untagged(rev: u64, name: &str) -> Vec<u8> {
-    Effect::Named(Named { rev, name: Cow::Borrowed(name), at_ms: 0 }).encode()
+    Effect::<Vec<u32>>::Named(Named { rev, name: Cow::Borrowed(name), at_ms: 0 }).encode()
 }
 
 /// What changes a document.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) enum Effect<'a> {
-    Applied(Applied<'a>),
+pub(super) enum Effect<'a, W = Vec<u32>> {
+    Applied(Applied<'a, W>),
     Remembered(Remembered<'a>),
     Trimmed(Trimmed),
     Named(Named<'a>),
 }
 
-impl Effect<'_> {
+impl<W: Encode> Effect<'_, W> {
     pub(super) fn encode(&self) -> Vec<u8> {
         codec::encode(&(VERSION, self))
     }
+}
 
+impl Effect<'_> {
     fn decode(bytes: &[u8]) -> Result<Effect<'static>, Damaged> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => codec::decode_all(rest),
@@ -171,7 +173,7 @@ impl Document {
         }
         self.history.trim_to(first_kept);
         self.prune();
-        Some(Effect::Trimmed(Trimmed { rev: self.rev, first_kept }).encode())
+        Some(Effect::<Vec<u32>>::Trimmed(Trimmed { rev: self.rev, first_kept }).encode())
     }
 
     fn follow_trim(&mut self, trimmed: &Trimmed) -> Result<(), Diverged> {

@@ -171,6 +171,14 @@ impl Segment {
         (varint::take(&mut self.bytes(at)) >> 1) as u32
     }
 
+    fn at_ms(&self, at: usize) -> u64 {
+        let mut bytes = self.bytes(at);
+        for _ in ["author", "seq"] {
+            varint::take(&mut bytes);
+        }
+        self.at_ms.wrapping_add(varint::unzigzag(varint::take(&mut bytes)) as u64)
+    }
+
     fn base(&self, at: usize) -> Place {
         let utf16 = self.index.get(at).map_or(0, |entry| entry.base);
         let mut bytes = self.bytes(at);
@@ -234,14 +242,11 @@ impl<'a> Span<'a> {
 
     /// The words of each operation, oldest first.
     pub(super) fn operations(&self) -> impl Iterator<Item = &'a [u32]> + use<'a> {
+        let words = self.segment.words.as_slice();
         let index = self.segment.index.get(self.from..).unwrap_or_default();
-        let mut start = index.first().map_or(0, |entry| entry.words as usize);
-        let mut rest = self.segment.words.get(start..).unwrap_or_default();
-        let ends = index.iter().skip(1).map(|entry| entry.words as usize).chain([self.segment.words.len()]);
-        ends.map(move |end| {
-            let (words, tail) = rest.split_at_checked(end - start).unwrap_or_default();
-            (start, rest) = (end, tail);
-            words
+        index.iter().enumerate().map(|(at, entry)| {
+            let end = index.get(at + 1).map_or(words.len(), |next| next.words as usize);
+            words.get(entry.words as usize..end).unwrap_or_default()
         })
     }
 }
@@ -307,7 +312,8 @@ impl History {
     /// Drops operations that were accepted before `horizon_ms`, a bounded number at a time. The newest one stays.
     pub(super) fn trim_older(&mut self, horizon_ms: u64) {
         for _ in 0..TRIMMED_BY_AGE_MAX {
-            if self.len() <= 1 || self.get(self.first).is_none_or(|oldest| oldest.at_ms() >= horizon_ms) {
+            let Some(oldest) = self.segments.front().filter(|_| self.len() > 1) else { return };
+            if oldest.at_ms((self.first - oldest.first) as usize) >= horizon_ms {
                 return;
             }
             self.drop_first();

@@ -245,8 +245,9 @@ impl Document {
         };
         let forward = Operation::from_parts(Unit::Utf16, &accepted.components(Unit::Utf16), accepted.inserted().into());
         let inverse = forward.and_then(|forward| compose::invert(&forward, accepted.deleted())).unwrap_or_default();
-        let (components, text) = inverse.into_parts();
-        Ok(Operation::from_normal(Unit::Utf16, rebase::rebase(components, &self.history, rev, Unit::Utf16), text))
+        let (mut components, text) = inverse.into_parts();
+        rebase::rebase(&mut components, &mut Vec::new(), &self.history, rev, Unit::Utf16);
+        Ok(Operation::from_normal(Unit::Utf16, components, text))
     }
 
     /// Makes the next write open a new epoch; see [`Epochs::detach`].

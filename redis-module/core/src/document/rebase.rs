@@ -5,7 +5,7 @@
 //! blocks about as long as the operation. Both ways give the same components (see [`crate::compose`]).
 
 use super::history::{History, Span};
-use super::words;
+use super::words::{self, Shift};
 use crate::compose::{Bias, compose_lengths};
 use crate::op::{Component, Unit, base_len};
 use crate::transform::{Side, transform};
@@ -13,79 +13,66 @@ use crate::transform::{Side, transform};
 /// From so many components on, composing first is cheaper.
 const COMPOSE_FROM: usize = 200;
 
-/// What `x`, made at revision `rev`, becomes at the head. It goes left of what is accepted.
-pub(super) fn rebase(x: Vec<Component>, history: &History, rev: u64, unit: Unit) -> Vec<Component> {
+/// Makes of `x`, made at revision `rev`, what it becomes at the head. It goes left of what is accepted. What
+/// `scratch` holds is lost.
+pub(super) fn rebase(x: &mut Vec<Component>, scratch: &mut Vec<Component>, history: &History, rev: u64, unit: Unit) {
+    let moving = Moving { reach: base_len(x), x, scratch };
     match unit {
-        Unit::Utf16 => over_spans(x, history.spans(rev + 1), words::utf16),
-        Unit::Char => over_spans(x, history.spans(rev + 1), words::chars),
+        Unit::Utf16 => over_spans(moving, history.spans(rev + 1), words::utf16, words::utf16_shift),
+        Unit::Char => over_spans(moving, history.spans(rev + 1), words::chars, words::chars_shift),
     }
 }
 
 fn over_spans<'a, I>(
-    x: Vec<Component>,
+    mut moving: Moving<'_>,
     spans: impl Iterator<Item = Span<'a>>,
-    read: fn(&'a [u32]) -> I,
-) -> Vec<Component>
-where
-    I: Iterator<Item = Component> + Clone,
+    read: impl Fn(&'a [u32]) -> I,
+    shift: impl Fn(&'a [u32], u32, u32) -> Shift,
+) where
+    I: Iterator<Item = Component>,
 {
-    let mut moving = Moving { reach: base_len(&x), x, scratch: Vec::new() };
     for span in spans {
         if moving.x.len() < COMPOSE_FROM || span.len() == 1 {
             for operation in span.operations() {
-                moving.over(read(operation));
+                let first = match moving.x.first() {
+                    Some(Component::Retain(first)) => *first,
+                    _ => 0,
+                };
+                match shift(operation, first, moving.reach) {
+                    Shift::None => {}
+                    Shift::By(units) => moving.shift(units),
+                    Shift::Unknown => moving.transform(read(operation)),
+                }
             }
         } else {
-            for block in composed(span.operations().map(read), moving.x.len()) {
-                moving.over(block.iter().copied());
+            for block in composed(span.operations().map(&read), moving.x.len()) {
+                moving.transform(block.into_iter());
             }
         }
     }
-    moving.x
 }
 
 /// An operation on its way to the head.
-struct Moving {
-    x: Vec<Component>,
+struct Moving<'x> {
+    x: &'x mut Vec<Component>,
     /// How far into the text it reaches.
     reach: u32,
-    scratch: Vec<Component>,
+    scratch: &'x mut Vec<Component>,
 }
 
-impl Moving {
-    fn over(&mut self, other: impl Iterator<Item = Component> + Clone) {
-        use Component::{Delete, Insert, Retain};
-        // All behind x: nothing to do. So it is half of the time, and one look tells.
-        match other.clone().next() {
-            Some(Retain(n)) if n >= self.reach => return,
-            None => return,
-            _ => {}
+impl Moving<'_> {
+    /// Goes by an operation that lies before all of x.
+    fn shift(&mut self, units: u32) {
+        if let Some(Component::Retain(first)) = self.x.first_mut() {
+            *first = first.wrapping_add(units);
+            self.reach = self.reach.wrapping_add(units);
         }
-        // All before x: only its first retain changes.
-        if let Some(Retain(first)) = self.x.first_mut() {
-            let (mut reach, mut inserted, mut deleted) = (0u32, 0u32, 0u32);
-            for component in other.clone() {
-                match component {
-                    Retain(n) => reach = reach.saturating_add(n),
-                    Insert(n) => inserted = inserted.saturating_add(n),
-                    Delete(n) => {
-                        reach = reach.saturating_add(n);
-                        deleted = deleted.saturating_add(n);
-                    }
-                }
-                if reach >= *first {
-                    break;
-                }
-            }
-            if reach < *first {
-                *first = first.saturating_add(inserted) - deleted;
-                self.reach = self.reach.saturating_add(inserted) - deleted;
-                return;
-            }
-        }
-        transform(&self.x, other, Side::Left, &mut self.scratch);
-        std::mem::swap(&mut self.x, &mut self.scratch);
-        self.reach = base_len(&self.x);
+    }
+
+    fn transform(&mut self, other: impl Iterator<Item = Component>) {
+        transform(self.x, other, Side::Left, self.scratch);
+        std::mem::swap(self.x, self.scratch);
+        self.reach = base_len(self.x);
     }
 }
 

@@ -8,11 +8,38 @@ use super::{Document, LineEnds, REVISION_MAX};
 use crate::bounds::Bounds;
 use crate::epoch::{Epoch, Position, Standing, Writer};
 use crate::identity::{Answer, Identity, Known, check_id};
-use crate::op::{Operation, Unit};
+use crate::op::{Component, Operation, Unit};
 use crate::refusal::{Code, Refusal};
 use crate::text::TEXT_BYTES_MAX;
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::Range;
+
+/// The longest operation whose memory the next one is read into, in components or bytes: an ordinary one's.
+const SCRATCH_LEN_MAX: usize = 4_096;
+
+thread_local! {
+    /// Most of what a small operation costs would be memory that is taken and given back.
+    static SCRATCH: Cell<Scratch> = Cell::default();
+}
+
+/// What deciding about one operation writes to, kept for the next one.
+#[derive(Default)]
+struct Scratch {
+    operation: Operation,
+    components: Vec<Component>,
+    edit: Edit,
+}
+
+impl Scratch {
+    fn keep(mut self) {
+        let (components, text) = self.operation.parts_mut();
+        let lens = [components.capacity(), text.capacity(), self.components.capacity(), self.edit.words.capacity()];
+        if lens.into_iter().chain([self.edit.deleted.capacity()]).all(|len| len <= SCRATCH_LEN_MAX) {
+            SCRATCH.set(self);
+        }
+    }
+}
 
 /// [`Answer::number`] of an operation that had nothing left to do and created no revision.
 const CREATED_NOTHING: u64 = 1;
@@ -78,8 +105,11 @@ impl Document {
         now_ms: u64,
         bounds: &Bounds,
     ) -> Result<Submitted, Refusal> {
-        let operation = Operation::parse(submit.op, submit.unit, bounds)?;
-        self.submit_operation(operation, submit, writer, now_ms, bounds)
+        let mut scratch = SCRATCH.take();
+        let read = scratch.operation.read(submit.op, submit.unit, bounds);
+        let decided = read.and_then(|()| self.decide(&mut scratch, submit, writer, now_ms, bounds));
+        scratch.keep();
+        decided
     }
 
     /// As [`Document::submit`], for an operation that is already read; its unit counts, `submit.op` does not.
@@ -91,6 +121,22 @@ impl Document {
         now_ms: u64,
         bounds: &Bounds,
     ) -> Result<Submitted, Refusal> {
+        let mut scratch = SCRATCH.take();
+        scratch.operation = operation;
+        let decided = self.decide(&mut scratch, submit, writer, now_ms, bounds);
+        scratch.keep();
+        decided
+    }
+
+    fn decide(
+        &mut self,
+        scratch: &mut Scratch,
+        submit: &Submit<'_>,
+        writer: Writer,
+        now_ms: u64,
+        bounds: &Bounds,
+    ) -> Result<Submitted, Refusal> {
+        let Scratch { operation, components: spare, edit } = scratch;
         check_id("user", submit.user, true)?;
         if self.line_ends == LineEnds::Lf && operation.text().contains('\r') {
             let message = "the operation inserts a carriage return, lines of this document end with LF";
@@ -102,17 +148,17 @@ impl Document {
             return Ok(self.answer_again(submit.rev, answer));
         }
         self.check_position(submit)?;
-        self.check_base(&operation, submit)?;
+        self.check_base(operation, submit)?;
         let unit = operation.unit();
-        let (components, inserted) = operation.into_parts();
-        let components = rebase(components, &self.history, submit.rev, unit);
+        let (components, inserted) = operation.parts_mut();
+        rebase(components, spare, &self.history, submit.rev, unit);
         if components.is_empty() {
             return Ok(self.acknowledge(submit, now_ms, bounds));
         }
-        let edit = Edit::check(&self.text, &components, unit, &inserted)
+        edit.read(&self.text, components, unit, inserted)
             .map_err(|e| Refusal::new(Code::InvalidOperation, e.to_string()))?;
         self.check_growth(inserted.len(), edit.deleted.len(), bounds)?;
-        self.accept(edit, &inserted, submit, writer, now_ms, bounds)
+        self.accept(edit, inserted, submit, writer, now_ms, bounds)
     }
 
     /// The answer to an operation that was accepted before.
@@ -197,7 +243,7 @@ impl Document {
                 seq: identity.seq,
                 memory: Memory::of(bounds),
             };
-            Effect::Remembered(remembered).encode()
+            Effect::<Vec<u32>>::Remembered(remembered).encode()
         });
         if let Some(identity) = &submit.identity {
             self.writers.remember(identity, created_nothing(self.rev), now_ms, bounds);
@@ -215,7 +261,7 @@ impl Document {
     /// Everything is checked: the operation becomes the next revision.
     pub(super) fn accept(
         &mut self,
-        edit: Edit,
+        edit: &Edit,
         inserted: &str,
         submit: &Submit<'_>,
         writer: Writer,
@@ -250,7 +296,7 @@ impl Document {
             user: Cow::Borrowed(user),
             client: Cow::Borrowed(client),
             seq,
-            words: edit.words,
+            words: words.as_slice(),
             inserted: Cow::Borrowed(inserted),
             undoes: edit.undoes,
             memory: Memory::of(bounds),

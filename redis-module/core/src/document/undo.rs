@@ -152,7 +152,7 @@ impl Document {
             .map_err(|e| Refusal::new(Code::InvalidOperation, e.to_string()))?;
         edit.undoes = undoes;
         self.check_growth(inserted.len(), edit.deleted.len(), bounds)?;
-        self.accept(edit, &inserted, submit, writer, now_ms, bounds)
+        self.accept(&edit, &inserted, submit, writer, now_ms, bounds)
     }
 }
 

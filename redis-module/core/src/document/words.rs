@@ -60,6 +60,55 @@ pub(super) fn both(words: &[u32]) -> impl Iterator<Item = (Component, u32)> + Cl
     })
 }
 
+/// What an operation is to another one that first does something at `first` and reaches to `reach`.
+pub(super) enum Shift {
+    /// It lies behind the other one and changes nothing of it.
+    None,
+    /// It lies before the other one, which moves by so many units, modulo 2^32.
+    By(u32),
+    /// They meet: only a transform tells.
+    Unknown,
+}
+
+// What a word of each kind adds to three sums; adding a masked length beats a branch that nobody can foretell.
+const WALKS: [u32; 4] = [u32::MAX, 0, u32::MAX, 0];
+const INSERTS: [u32; 4] = [0, u32::MAX, 0, 0];
+const DELETES: [u32; 4] = [0, 0, u32::MAX, 0];
+
+/// The shift in UTF-16 units. So nearly every operation of the history is met, and one look at its lengths tells.
+pub(super) fn utf16_shift(words: &[u32], first: u32, reach: u32) -> Shift {
+    match words.first() {
+        Some(word) if word & 3 != RETAIN || word >> 2 < reach => {}
+        _ => return Shift::None,
+    }
+    let (mut end, mut by) = (0u32, 0u32);
+    for word in words {
+        // Sums over an operation that was accepted, so all are lengths of texts; `by` may be negative on its way.
+        let (len, kind) = (word >> 2, (word & 3) as usize);
+        end = end.wrapping_add(len & WALKS[kind]);
+        by = by.wrapping_add(len & INSERTS[kind]).wrapping_sub(len & DELETES[kind]);
+    }
+    if end < first { Shift::By(by) } else { Shift::Unknown }
+}
+
+/// The shift in code points.
+pub(super) fn chars_shift(words: &[u32], first: u32, reach: u32) -> Shift {
+    match chars(words).next() {
+        Some(Component::Retain(len)) if len >= reach => return Shift::None,
+        None => return Shift::None,
+        _ => {}
+    }
+    let (mut end, mut by) = (0u32, 0u32);
+    for component in chars(words) {
+        match component {
+            Component::Retain(len) => end = end.wrapping_add(len),
+            Component::Insert(len) => by = by.wrapping_add(len),
+            Component::Delete(len) => (end, by) = (end.wrapping_add(len), by.wrapping_sub(len)),
+        }
+    }
+    if end < first { Shift::By(by) } else { Shift::Unknown }
+}
+
 /// Whether these words are what [`push`] writes for an operation in normal form that does something.
 pub(super) fn are_normal(words: &[u32]) -> bool {
     let (mut again, mut normal) = (Vec::with_capacity(words.len()), Vec::with_capacity(words.len()));

@@ -17,6 +17,7 @@ pub mod close;
 pub mod frame;
 pub mod names;
 
+pub mod acks;
 pub mod auth;
 pub mod conn;
 pub mod session;

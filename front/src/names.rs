@@ -95,6 +95,10 @@ impl Keys {
     pub fn channel(&self, room: &Room) -> String {
         format!("{}:{{{room}}}", self.prefix)
     }
+    /// The key that barriers write: of no room, and without content.
+    pub fn barrier(&self) -> String {
+        format!("{}:barrier", self.prefix)
+    }
     /// The key of a stream.
     pub fn key(&self, room: &Room, stream: &str) -> String {
         format!("{}:{{{room}}}:{stream}", self.prefix)

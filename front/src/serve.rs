@@ -133,9 +133,11 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let keys = Keys::new(&settings.prefix);
     // Tasks towards Redis last as long as the runtime.
     let tasks = TaskTracker::new();
-    let router = ShardRouter::single(settings.redis_url()?.reveal(), ModuleApi::probe(&keys), &tasks)?;
+    let acks = settings.acks();
+    let profile = ModuleApi::profile(&keys, &acks, settings.ack_timeout());
+    let router = ShardRouter::single(settings.redis_url()?.reveal(), profile, &tasks)?;
     let node = chance::id();
-    let api = ModuleApi::new(Arc::new(router), keys, &node);
+    let api = ModuleApi::new(Arc::new(router), keys, &node, acks);
     let metrics = Arc::new(Metrics::default());
     let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms), metrics.clone());
     let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());

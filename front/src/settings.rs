@@ -1,5 +1,6 @@
 //! Settings: flags, environment variables, and files for secrets.
 
+use crate::acks::{Ack, Acks, RoomAck};
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
 use std::fmt;
@@ -93,6 +94,18 @@ pub struct Settings {
     #[arg(long, env = "STOA_PAGES")]
     pub pages: Option<PathBuf>,
 
+    /// What a write that is to last waits for before it is answered: `memory`, `replica:N`, or `disk` (which needs
+    /// WAITAOF: Redis 7.2, Valkey).
+    #[arg(long, env = "STOA_ACK", default_value = "memory")]
+    pub ack: Ack,
+    /// The same for single rooms, as `orders:*=replica:1,lobby=memory`: a room's name or a prefix that ends in `*`; the
+    /// first that matches decides.
+    #[arg(long, env = "STOA_ACK_ROOMS", value_delimiter = ',')]
+    pub ack_rooms: Vec<RoomAck>,
+    /// How long a write waits for that, in milliseconds, before it is answered with UNACKNOWLEDGED.
+    #[arg(long, env = "STOA_ACK_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub ack_timeout_ms: u64,
+
     /// How long presence outlives a front that died, in milliseconds.
     #[arg(long, env = "STOA_PRESENCE_TTL_MS", default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub presence_ttl_ms: u64,
@@ -175,6 +188,14 @@ impl Settings {
         Ok(())
     }
 
+    /// What writes wait for.
+    pub fn acks(&self) -> Acks {
+        Acks::new(self.ack_rooms.clone(), self.ack)
+    }
+    /// [`Settings::ack_timeout_ms`] as a duration.
+    pub fn ack_timeout(&self) -> Duration {
+        Duration::from_millis(self.ack_timeout_ms)
+    }
     /// [`Settings::ping_interval_ms`] as a duration.
     pub fn ping_interval(&self) -> Duration {
         Duration::from_millis(self.ping_interval_ms)

@@ -37,6 +37,11 @@ impl Front {
         Front::launch(redis, |_| {}).await
     }
 
+    /// As [`start_unready`](Self::start_unready) with other settings.
+    pub async fn start_unready_with(redis: &Redis, change: impl FnOnce(&mut Settings)) -> Front {
+        Front::launch(redis, change).await
+    }
+
     async fn launch(redis: &Redis, change: impl FnOnce(&mut Settings)) -> Front {
         let mut settings = Settings::for_tests(&redis.url(), SECRET);
         change(&mut settings);

@@ -129,6 +129,8 @@ export type Code =
   | "BUSY"
   /** Redis cannot be reached or does not accept writes now. */
   | "UNAVAILABLE"
+  /** The write happened, and is not known to be as safe as it has to be: resend with the same identity. */
+  | "UNACKNOWLEDGED"
   /** A fault of the front or the module. */
   | "INTERNAL";
 

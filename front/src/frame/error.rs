@@ -54,12 +54,14 @@ pub enum Code {
     Busy,
     /// Redis cannot be reached or does not accept writes now.
     Unavailable,
+    /// The write happened, and is not known to be as safe as it has to be: resend with the same identity.
+    Unacknowledged,
     /// A fault of the front or the module.
     Internal,
 }
 
 impl Code {
-    const ALL: [(Code, &'static str); 24] = [
+    const ALL: [(Code, &'static str); 25] = [
         (Code::InvalidFrame, "INVALID_FRAME"),
         (Code::UnknownCommand, "UNKNOWN_COMMAND"),
         (Code::InvalidArgument, "INVALID_ARGUMENT"),
@@ -83,6 +85,7 @@ impl Code {
         (Code::RateLimited, "RATE_LIMITED"),
         (Code::Busy, "BUSY"),
         (Code::Unavailable, "UNAVAILABLE"),
+        (Code::Unacknowledged, "UNACKNOWLEDGED"),
         (Code::Internal, "INTERNAL"),
     ];
 
@@ -98,7 +101,10 @@ impl Code {
 
     /// Whether the same frame may succeed later.
     pub fn retry(self) -> bool {
-        matches!(self, Code::Full | Code::RateLimited | Code::Busy | Code::Unavailable | Code::Internal)
+        matches!(
+            self,
+            Code::Full | Code::RateLimited | Code::Busy | Code::Unavailable | Code::Unacknowledged | Code::Internal
+        )
     }
 }
 
@@ -121,6 +127,12 @@ impl FrameError {
     /// Redis is away.
     pub fn unavailable() -> Self {
         FrameError::new(Code::Unavailable, "redis cannot be reached or does not accept writes now; send the same again")
+    }
+    /// The write is not safe enough yet, or nobody knows.
+    pub fn unacknowledged() -> Self {
+        let message =
+            "accepted, but not known to be on as many replicas or on disk as it has to be; send the same again";
+        FrameError::new(Code::Unacknowledged, message)
     }
     /// A fault of ours, which the log explains.
     pub fn internal() -> Self {

@@ -11,7 +11,7 @@ impl ModuleApi {
     pub async fn doc_create(&self, room: &Room, stream: &str, create: &Create) -> Result<(), FrameError> {
         let args = Args::key(self.keys.key(room, stream)).add(&create.kind);
         let args = args.add(create.content.as_deref().unwrap_or_default());
-        self.call(room, "DOC.CREATE", args).await.map(drop)
+        self.call_durable(room, "DOC.CREATE", args).await.map(drop)
     }
 
     /// `DOC.SUBMIT`
@@ -26,7 +26,7 @@ impl ModuleApi {
         let args = args.identity(submit.client.as_deref(), submit.seq)?;
         let args = args.option("EPOCH", submit.epoch.as_deref()).option("LEN", submit.len);
         let args = args.add("BY").add(by.0).add(by.1);
-        Submitted::read(Fields::read(self.call(room, "DOC.SUBMIT", args).await?)?)
+        Submitted::read(Fields::read(self.call_durable(room, "DOC.SUBMIT", args).await?)?)
     }
 
     /// `DOC.UNDO`
@@ -38,7 +38,7 @@ impl ModuleApi {
         client: &str,
     ) -> Result<Submitted, FrameError> {
         let args = Args::key(self.keys.key(room, stream)).add(client).add("BY").add(by.0).add(by.1);
-        Submitted::read(Fields::read(self.call(room, "DOC.UNDO", args).await?)?)
+        Submitted::read(Fields::read(self.call_durable(room, "DOC.UNDO", args).await?)?)
     }
 
     /// `DOC.INFO`
@@ -50,7 +50,7 @@ impl ModuleApi {
     /// `DOC.TAG`: where the document is.
     pub async fn doc_tag(&self, room: &Room, stream: &str, tag: &DocTag) -> Result<Position, FrameError> {
         let args = Args::key(self.keys.key(room, stream)).add(&tag.name).flag("DROP", tag.drop);
-        Fields::read(self.call(room, "DOC.TAG", args).await?)?.position()
+        Fields::read(self.call_durable(room, "DOC.TAG", args).await?)?.position()
     }
 
     /// `DOC.RESTORE`
@@ -63,7 +63,7 @@ impl ModuleApi {
     ) -> Result<Submitted, FrameError> {
         let args = Args::key(self.keys.key(room, stream)).add(&restore.name);
         let args = args.identity(restore.client.as_deref(), restore.seq)?.add("BY").add(by.0).add(by.1);
-        Submitted::read(Fields::read(self.call(room, "DOC.RESTORE", args).await?)?)
+        Submitted::read(Fields::read(self.call_durable(room, "DOC.RESTORE", args).await?)?)
     }
 
     /// `DOC.CURSOR`: `cursor` is JSON, `null` for nowhere.

@@ -69,7 +69,7 @@ impl ModuleApi {
 
     /// `MSG.READ` of one user.
     pub async fn msg_read(&self, room: &Room, user: &str, n: u64) -> Result<Marked, FrameError> {
-        Marked::read(Fields::read(self.call(room, "MSG.READ", self.log(room).add(user).add(n)).await?)?)
+        Marked::read(Fields::read(self.call_durable(room, "MSG.READ", self.log(room).add(user).add(n)).await?)?)
     }
 
     /// `MSG.UNREAD`
@@ -109,7 +109,7 @@ impl ModuleApi {
 
     async fn write(&self, room: &Room, command: &'static str, args: Args, by: By<'_>) -> Result<Written, FrameError> {
         let args = args.option("CONN", Some(by.1).filter(|connection| !connection.is_empty()));
-        Written::read(Fields::read(self.call(room, command, args).await?)?)
+        Written::read(Fields::read(self.call_durable(room, command, args).await?)?)
     }
 
     fn log(&self, room: &Room) -> Args {

@@ -8,8 +8,10 @@ mod opened;
 pub use answer::{DocumentAt, DocumentInfo, Marked, Operations, Range, Submitted, Tag, Unread, Written};
 pub use opened::{Opened, Outcome, ReadState, SnapshotBody};
 
+use crate::acks::{Ack, Acks};
 use crate::frame::{Code, FrameError, Recipient};
 use crate::names::{Keys, PRESENCE, Room};
+use crate::redis::barrier::Waits;
 use crate::redis::shard::Profile;
 use crate::redis::topology::{CallError, ShardRouter};
 use crate::telemetry;
@@ -41,6 +43,7 @@ pub struct ModuleApi {
     router: Arc<ShardRouter>,
     keys: Keys,
     node: Arc<str>,
+    acks: Arc<Acks>,
 }
 
 /// Arguments of a command: texts and numbers alike become strings.
@@ -74,14 +77,16 @@ impl Args {
 
 impl ModuleApi {
     /// Calls through `router`, as the front `node`.
-    pub fn new(router: Arc<ShardRouter>, keys: Keys, node: &str) -> Self {
-        ModuleApi { router, keys, node: node.into() }
+    pub fn new(router: Arc<ShardRouter>, keys: Keys, node: &str, acks: Acks) -> Self {
+        ModuleApi { router, keys, node: node.into(), acks: acks.into() }
     }
 
-    /// A harmless command that says whether the module is loaded.
-    pub fn probe(keys: &Keys) -> Profile {
+    /// What the connections to Redis have to know: a harmless command that says whether the module is loaded, and
+    /// what writes wait for.
+    pub fn profile(keys: &Keys, acks: &Acks, ack_timeout: Duration) -> Profile {
         let room = Room::personal("stoa-probe");
-        Profile { probe: ("PRESENCE.COUNT", keys.key(&room, PRESENCE)) }
+        let waits = Waits { acks: acks.waits(), timeout: ack_timeout, key: keys.barrier() };
+        Profile { probe: ("PRESENCE.COUNT", keys.key(&room, PRESENCE)), waits }
     }
 
     /// Where the events of a room come from.
@@ -95,11 +100,20 @@ impl ModuleApi {
     }
 
     async fn call(&self, room: &Room, command: &'static str, args: Args) -> Result<Value, FrameError> {
+        self.call_with(room, command, args, Ack::Memory).await
+    }
+
+    /// A command that writes what is to last: answered once it is as safe as the room wants it.
+    async fn call_durable(&self, room: &Room, command: &'static str, args: Args) -> Result<Value, FrameError> {
+        self.call_with(room, command, args, self.acks.of(room)).await
+    }
+
+    async fn call_with(&self, room: &Room, command: &'static str, args: Args, ack: Ack) -> Result<Value, FrameError> {
         let channel = self.keys.channel(room);
         if !self.router.is_up(&channel) {
             return Err(FrameError::unavailable());
         }
-        let call = self.router.call(&channel, command, args.0).instrument(telemetry::call_span(command));
+        let call = self.router.call(&channel, command, args.0, ack).instrument(telemetry::call_span(command));
         call.await.map_err(|error| frame_error(command, error))
     }
 
@@ -177,6 +191,7 @@ impl ModuleApi {
 fn frame_error(command: &'static str, error: CallError) -> FrameError {
     let text = match error {
         CallError::Away => return FrameError::unavailable(),
+        CallError::Unacknowledged => return FrameError::unacknowledged(),
         CallError::Refused(text) => text,
     };
     let (word, message) = text.split_once(' ').unwrap_or((&text, ""));
@@ -201,5 +216,6 @@ mod tests {
         assert_eq!(code("ERR unknown command"), Code::Internal);
         assert_eq!(code("INTERNAL_ONLY no"), Code::Internal);
         assert_eq!(frame_error("X", CallError::Away).code, Code::Unavailable);
+        assert_eq!(frame_error("X", CallError::Unacknowledged).code, Code::Unacknowledged);
     }
 }

@@ -1,8 +1,10 @@
 //! One Redis server: a connection for commands, a connection for events.
 
+use super::barrier::{Barrier, Waits};
 use super::subscriptions::Subscriptions;
 use super::topology::CallError;
 use super::watchdog::{self, Health};
+use crate::acks::Ack;
 use fred::clients::WithOptions;
 use fred::prelude::{Builder, Client, ClientLike, Error, ErrorKind, EventInterface, Options, ReconnectPolicy};
 use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, TcpConfig};
@@ -31,19 +33,22 @@ const RESTART_PAUSE: Duration = Duration::from_secs(1);
 pub struct Profile {
     /// A read command and its key, to learn whether the module is loaded.
     pub probe: (&'static str, String),
+    /// What writes may have to wait for.
+    pub waits: Waits,
 }
 
 /// One Redis server.
 pub struct Shard {
     commands: WithOptions<Client>,
     subscriptions: Arc<Subscriptions>,
+    barriers: Vec<Barrier>,
     health: Arc<Health>,
 }
 
 impl Shard {
     /// Begins to connect, and goes on until the runtime ends.
     pub fn start(config: Config, profile: Profile, tasks: &TaskTracker) -> Result<Arc<Self>, String> {
-        let (commands, events) = (client(&config)?, client(&config)?);
+        let (commands, events) = (client(&config, COMMAND_TIMEOUT)?, client(&config, COMMAND_TIMEOUT)?);
         let options = Options {
             max_attempts: Some(1),
             timeout: Some(COMMAND_TIMEOUT),
@@ -53,9 +58,16 @@ impl Shard {
         };
         let health = Arc::new(Health::default());
         let subscriptions = Arc::new(Subscriptions::default());
+        let barriers: Result<Vec<Barrier>, String> = profile
+            .waits
+            .acks
+            .iter()
+            .map(|ack| Barrier::start(&config, &commands, &profile.waits, *ack, tasks))
+            .collect();
         let shard = Arc::new(Shard {
             commands: commands.with_options(&options),
             subscriptions: subscriptions.clone(),
+            barriers: barriers?,
             health: health.clone(),
         });
         // Listening starts before connecting, so that nothing is missed.
@@ -75,9 +87,19 @@ impl Shard {
         self.commands.custom(command, args).await.map_err(call_error)
     }
 
-    /// Whether commands and events flow and the module is there.
+    /// Runs a command, once, and waits until what it wrote is where `ack` says.
+    pub async fn call_safely(&self, command: &'static str, args: Vec<Value>, ack: Ack) -> Result<Value, CallError> {
+        let Some(barrier) = self.barriers.iter().find(|barrier| barrier.ack == ack) else {
+            return self.call(command, args).await;
+        };
+        let connection = barrier.connection();
+        let reply = self.call(command, args).await?;
+        if barrier.pass(connection).await { Ok(reply) } else { Err(CallError::Unacknowledged) }
+    }
+
+    /// Whether commands and events flow, the module is there, and writes can be acknowledged as they have to be.
     pub fn is_up(&self) -> bool {
-        self.health.is_up()
+        self.health.is_up() && self.barriers.iter().all(Barrier::is_usable)
     }
 
     /// The subscriptions on this server.
@@ -105,7 +127,8 @@ fn call_error(error: Error) -> CallError {
     CallError::Refused(text.to_owned())
 }
 
-fn client(config: &Config) -> Result<Client, String> {
+/// A client that is not connected yet, whose commands take at most `timeout`.
+pub(super) fn client(config: &Config, timeout: Duration) -> Result<Client, String> {
     let mut builder = Builder::from_config(Config { fail_fast: false, version: RespVersion::RESP3, ..config.clone() });
     let mut policy = ReconnectPolicy::new_constant(0, RECONNECT_MS);
     policy.set_jitter(RECONNECT_JITTER_MS);
@@ -120,7 +143,7 @@ fn client(config: &Config) -> Result<Client, String> {
         ..ConnectionConfig::default()
     });
     builder.set_performance_config(PerformanceConfig {
-        default_command_timeout: COMMAND_TIMEOUT,
+        default_command_timeout: timeout,
         broadcast_channel_capacity: EVENTS_MAX,
         ..PerformanceConfig::default()
     });
@@ -128,7 +151,7 @@ fn client(config: &Config) -> Result<Client, String> {
 }
 
 /// Keeps a client alive: its task ends for good on some errors, and without it every command only times out.
-async fn supervise(client: Client, what: &'static str) {
+pub(super) async fn supervise(client: Client, what: &'static str) {
     loop {
         let ended = client.connect().await;
         let error = match ended {
@@ -148,7 +171,7 @@ mod tests {
     #[test]
     fn what_the_server_refused_is_told_from_what_did_not_reach_it() {
         let refused = |kind, text: &str| match call_error(Error::new(kind, text.to_owned())) {
-            CallError::Away => None,
+            CallError::Away | CallError::Unacknowledged => None,
             CallError::Refused(text) => Some(text),
         };
         assert_eq!(refused(ErrorKind::Unknown, "NOT_FOUND no such message"), Some("NOT_FOUND no such message".into()));

@@ -2,6 +2,7 @@
 
 use super::shard::{Profile, Shard};
 use super::subscriptions::Listener;
+use crate::acks::Ack;
 use fred::types::Value;
 use fred::types::config::Config;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub enum CallError {
     Away,
     /// The server answered with this error.
     Refused(String),
+    /// The command happened, and is not known to be as safe as it has to be.
+    Unacknowledged,
 }
 
 impl ShardRouter {
@@ -30,9 +33,15 @@ impl ShardRouter {
         Ok(ShardRouter { shards: vec![Shard::start(config, profile, tasks)?] })
     }
 
-    /// Runs a command on the server that holds `channel`'s room.
-    pub async fn call(&self, channel: &str, command: &'static str, args: Vec<Value>) -> Result<Value, CallError> {
-        self.shard(channel).call(command, args).await
+    /// Runs a command on the server that holds `channel`'s room, and waits until what it wrote is where `ack` says.
+    pub async fn call(
+        &self,
+        channel: &str,
+        command: &'static str,
+        args: Vec<Value>,
+        ack: Ack,
+    ) -> Result<Value, CallError> {
+        self.shard(channel).call_safely(command, args, ack).await
     }
 
     /// Wants the events of a channel from now on.

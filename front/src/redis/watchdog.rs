@@ -89,7 +89,7 @@ async fn look(shard: &Shard, profile: &Profile) -> &'static str {
     let (command, key) = &profile.probe;
     match shard.call(command, vec![key.clone().into()]).await {
         Ok(_) => "",
-        Err(CallError::Away) => "redis does not accept commands now; waiting",
+        Err(CallError::Away | CallError::Unacknowledged) => "redis does not accept commands now; waiting",
         Err(CallError::Refused(text)) if text.contains("unknown command") => {
             "redis answers but has no Stoa module: start it with `--loadmodule libstoa.so`; waiting"
         }

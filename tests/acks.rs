@@ -1,0 +1,174 @@
+//! What a reply promises when fronts wait for replicas or for the disk.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use stoa_front::Settings;
+use stoa_front::settings::Secret;
+use stoa_harness::front::http_status;
+use stoa_harness::socket::Client;
+use stoa_harness::{Front, Redis, Reply, assert_eventually, front};
+
+const TIMEOUT: Duration = Duration::from_millis(700);
+
+fn waits(settings: &mut Settings) {
+    settings.ack = "replica:1".parse().unwrap();
+    settings.ack_timeout_ms = TIMEOUT.as_millis() as u64;
+}
+
+/// A primary, its replica in sync, and a front that waits for it.
+async fn pair(change: impl FnOnce(&mut Settings)) -> (Redis, Redis, Front) {
+    let primary = Redis::start();
+    let replica = Redis::options().replica_of(&primary).start();
+    replica.in_sync_with(&primary);
+    let front = Front::start_with(&primary, |settings| {
+        waits(settings);
+        change(settings);
+    })
+    .await;
+    (primary, replica, front)
+}
+
+async fn ada(front: &Front, room: &str) -> Client {
+    let client = Client::connect(front.port, &front::token("ada")).await;
+    client.ok(json!({"do": "room.join", "room": room})).await;
+    client
+}
+
+fn post(room: &str, seq: u64) -> Value {
+    json!({"do": "msg.post", "room": room, "body": format!("m{seq}"), "client": "tab", "seq": seq})
+}
+
+/// Stops a server's process, as a machine that hangs, or lets it go on.
+fn signal(redis: &Redis, pid: &str, signal: &str) {
+    let done = Command::new("kill").args([signal, pid]).status().unwrap();
+    assert!(done.success(), "kill {signal} {pid} (port {})", redis.port);
+}
+
+fn calls(redis: &Redis, command: &str) -> u64 {
+    let stats = redis.info(&format!("cmdstat_{command}")).unwrap_or_default();
+    stats.split(',').find_map(|field| field.strip_prefix("calls=")?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_answered_is_on_the_replica() {
+    let (_primary, replica, front) = pair(|_| {}).await;
+    let client = ada(&front, "lobby").await;
+    for seq in 1..=20 {
+        client.ok(post("lobby", seq)).await;
+        let there = replica.ok(&["MSG.RANGE", "stoa:{lobby}:log", "COUNT", "1"]);
+        assert_eq!(there.field("rev").int(), seq as i64, "answered before the replica had it");
+    }
+    let create = json!({"type": "text", "content": "a"});
+    client.ok(json!({"do": "doc.open", "room": "lobby", "doc": "d", "create": create})).await;
+    let submit = json!({"do": "doc.submit", "room": "lobby", "doc": "d", "rev": 0, "op": [1, "b"]});
+    client.ok(submit).await;
+    assert_eq!(replica.ok(&["DOC.GET", "stoa:{lobby}:doc:d"]).field("content").text(), "ab");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn without_the_replica_a_write_is_not_acknowledged_and_a_resend_waits_again() {
+    let (_primary, replica, front) = pair(|settings| {
+        settings.ack_rooms = vec!["chat:*=memory".parse().unwrap()];
+    })
+    .await;
+    let (client, other) = (ada(&front, "orders").await, ada(&front, "chat:1").await);
+    client.ok(post("orders", 1)).await;
+    let pid = replica.info("process_id").unwrap();
+    signal(&replica, &pid, "-STOP");
+
+    let began = Instant::now();
+    let writing = client.ask(post("orders", 2));
+    // Nobody else is held up: neither who reads nor who writes where nothing is waited for.
+    let meanwhile = async {
+        other.ok(post("chat:1", 1)).await;
+        other.ok(json!({"do": "msg.range", "room": "chat:1"})).await;
+        began.elapsed()
+    };
+    let (refused, others) = tokio::join!(writing, meanwhile);
+    let (error, waited) = (refused.unwrap_err(), began.elapsed());
+    assert_eq!((&error["code"], &error["retry"]), (&json!("UNACKNOWLEDGED"), &json!(true)));
+    assert!(waited >= TIMEOUT && waited < TIMEOUT * 3, "{waited:?}");
+    assert!(others < TIMEOUT, "others waited {others:?}");
+
+    assert_eq!(client.refused(post("orders", 2)).await, "UNACKNOWLEDGED", "it waits again");
+    signal(&replica, &pid, "-CONT");
+    let again = client.ok(post("orders", 2)).await;
+    assert_eq!((&again["n"], &again["duplicate"]), (&json!(2), &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_at_once_share_their_waits() {
+    let (primary, replica, front) = pair(|_| {}).await;
+    let mut clients = Vec::new();
+    for _ in 0..10 {
+        clients.push(ada(&front, "lobby").await);
+    }
+    let before = calls(&primary, "wait");
+    let posts = clients.iter().enumerate().flat_map(|(tab, client)| {
+        (1..=20).map(move |seq| {
+            client.ok(json!({"do": "msg.post", "room": "lobby", "body": "x", "client": format!("t{tab}"), "seq": seq}))
+        })
+    });
+    futures_util::future::join_all(posts).await;
+    let waits = calls(&primary, "wait") - before;
+    assert!((1..=60).contains(&waits), "200 writes took {waits} waits");
+    println!("200 writes took {waits} waits");
+    assert_eq!(replica.ok(&["MSG.RANGE", "stoa:{lobby}:log", "COUNT", "1"]).field("rev").int(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_front_may_wait_with_the_rights_that_redis_conf_names() {
+    let conf = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/redis.conf")).unwrap();
+    let user = conf.lines().find_map(|line| line.strip_prefix("# user front ")).unwrap();
+    let rights = "+wait (+set ~stoa:barrier)";
+    assert!(conf.contains(&format!("append `{rights}`")), "redis.conf names other rights");
+    let primary = Redis::options().line(format!("user front {user} {rights}")).start();
+    let replica = Redis::options().replica_of(&primary).start();
+    replica.in_sync_with(&primary);
+    let front = Front::start_with(&primary, |settings| {
+        waits(settings);
+        settings.redis_url = Secret::new(format!("redis://front:change-me@127.0.0.1:{}", primary.port));
+    })
+    .await;
+    ada(&front, "lobby").await.ok(post("lobby", 1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn acknowledgements_come_again_after_connections_were_lost() {
+    let (primary, _replica, front) = pair(|_| {}).await;
+    let client = ada(&front, "lobby").await;
+    client.ok(post("lobby", 1)).await;
+    primary.ok(&["CLIENT", "KILL", "TYPE", "normal"]);
+    let mut answered = None;
+    for _ in 0..200 {
+        match client.ask(post("lobby", 2)).await {
+            Ok(ok) => {
+                answered = Some(ok);
+                break;
+            }
+            Err(error) => assert_eq!(error["retry"], true, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert_eq!(answered.expect("acknowledged in the end")["n"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_disk_is_waited_for_where_the_server_can_and_said_to_be_impossible_elsewhere() {
+    let redis = Redis::options().aof().start();
+    let can = matches!(&redis.ok(&["COMMAND", "INFO", "WAITAOF"]).items()[0], Reply::Array(_));
+    if can {
+        let front = Front::start_with(&redis, |settings| settings.ack = "disk".parse().unwrap()).await;
+        let client = ada(&front, "lobby").await;
+        client.ok(post("lobby", 1)).await;
+        assert!(calls(&redis, "waitaof") > 0);
+    } else {
+        eprintln!("this server has no WAITAOF: only that the front says so is tested");
+        let front = Front::start_unready_with(&redis, |settings| settings.ack = "disk".parse().unwrap()).await;
+        // It has tried, more than once, and is not ready.
+        assert_eventually!(redis.info("errorstat_ERR").is_some_and(|stat| stat != "count=1"));
+        assert_eq!(http_status(front.port, "/readyz"), Some(503));
+    }
+}

@@ -8,7 +8,7 @@ use stoa_core::bounds::Bounds;
 use stoa_core::document::{Document, DocumentType, LineEnds, Submit};
 use stoa_core::epoch::{Position, Writer};
 use stoa_core::identity::Identity;
-use stoa_core::log::{Log, Post, Range};
+use stoa_core::log::{Actor, Call, Log, Outcome, Post, Range, Written};
 use stoa_core::op::Unit;
 use stoa_core::presence::{Join, Presence};
 use stoa_fuzz::{Json, Line, unit};
@@ -113,37 +113,72 @@ fn document(input: &Input) {
 }
 
 fn log(input: &Input) {
-    let bounds = Bounds { log_messages_max: 5, ..Bounds::default() };
+    let bounds = Bounds { log_messages_max: 5, message_stream_ms: 2, ..Bounds::default() };
     let mut log = Log::default();
     let mut record = Vec::new();
-    let body = stoa_core::json::quoted(&input.text.text());
-    for at in 0..input.operations.len() as u64 {
-        let post = Post {
-            user: "ada",
-            body: body.as_bytes(),
-            kind: "note",
-            reply: (at > 1).then_some(at / 2),
-            identity: Identity::new("ada", "tab", at).ok(),
+    let text = input.text.text();
+    let body = stoa_core::json::quoted(&text);
+    let call = |at: u64| Call {
+        room: "lobby",
+        stream: "log",
+        writer: WRITER,
+        now_ms: input.now_ms.wrapping_add(at),
+        bounds: &bounds,
+    };
+    let actor = |seq: u64| Actor { user: "ada", identity: Identity::new("ada", "tab", seq).ok(), any: true };
+    for (at, json) in input.operations.iter().enumerate() {
+        let (at, raw) = (at as u64, json.bytes());
+        let n = log.newest().saturating_sub(raw.len() as u64 % 4);
+        let written = match raw.len() % 11 {
+            0 => log.edit(n, &raw, &["bo", "*"], actor(at), &call(at)),
+            1 => log.delete(n, actor(at), &call(at)),
+            2 => log.react(n, &text, at % 3 > 0, actor(at), &call(at)),
+            3 => log.append(n, &text, None, actor(at), &call(at)),
+            4 => log.finish(n, Some(&raw), actor(at), &call(at)),
+            5 => log.cancel(n, actor(at), &call(at)),
+            6 => {
+                record = log.read(&[("ada", n), ("bo", at)], &call(at)).ok().and_then(|(_, r)| r).unwrap_or(record);
+                continue;
+            }
+            7 => {
+                let due = log.due(&call(at));
+                record = due.into_iter().map(|accepted| accepted.record).next_back().unwrap_or(record);
+                continue;
+            }
+            8 => log.post(&Post { streaming: true, ..Post::text(b"\"\"") }, actor(at), &call(at)),
+            _ => {
+                let post = Post { kind: "note", reply: (n > 0).then_some(n), ..Post::text(body.as_bytes()) };
+                log.post(&post, actor(at), &call(at))
+            }
         };
-        if let Ok(posted) = log.post(post, WRITER, input.now_ms.wrapping_add(at), &bounds) {
-            record = posted.record.unwrap_or(record);
+        if let Ok(Written { outcome: Outcome::Accepted(accepted), .. }) = written {
+            record = accepted.record;
         }
     }
     assert_eq!(Log::decode(&log.encode()).expect("its own bytes"), log);
     let Ok(mut read) = Log::decode(&input.stored.of(log.encode())) else { return };
-    assert_eq!(Log::decode(&read.encode()).expect("its own bytes"), read);
-    let _ = read.apply(&input.effect.of(record), &bounds);
-    let _ = (read.heap_bytes(), read.position(), read.len());
-    for which in [Range::Before(u64::MAX), Range::After(0), Range::Before(3)] {
-        let _ = read.range(which, 3, &bounds);
+    let encoded = read.encode();
+    assert_eq!(Log::decode(&encoded).expect("its own bytes"), read);
+    if read.apply(&input.effect.of(record), &bounds).is_err() {
+        assert_eq!(read.encode(), encoded, "a refused record changed something");
+    }
+    let _ = (read.heap_bytes(), read.position(), read.len(), read.figures(), read.next_deadline(&bounds));
+    for which in [Range::Before(u64::MAX), Range::After(0), Range::Before(3), Range::Around(2)] {
+        let _ = (read.range(which, None, 3, &bounds), read.range(which, Some(1), 3, &bounds));
     }
     let _ = read.since(0, None, 10, ("lobby", "log"), &bounds);
-    let _ = read.frame("lobby", "log", read.rev());
-    for seq in [1, 7] {
-        let identity = Identity::new("ada", "tab", seq).ok();
-        let post = Post { user: "ada", body: body.as_bytes(), kind: "note", reply: Some(1), identity };
-        let _ = read.post(post, WRITER, input.now_ms, &bounds);
+    for n in 0..8 {
+        let _ = (read.get(n), read.history(n), read.unread(&text), read.unread("ada"));
     }
+    for seq in [1, 7] {
+        let _ = read.post(&Post { reply: Some(1), ..Post::text(body.as_bytes()) }, actor(seq), &call(0));
+        let _ = read.edit(seq, body.as_bytes(), &["ada"], actor(seq + 1), &call(0));
+        let _ = read.react(seq, "+", true, actor(seq + 2), &call(0));
+        let _ = read.append(seq, &text, None, actor(seq + 3), &call(0));
+        let _ = read.delete(seq, actor(seq + 4), &call(0));
+    }
+    let _ = (read.read(&[("ada", 3)], &call(1)), read.announce_reads("lobby", "log"));
+    let _ = (read.configure(Some(2), None, Some(9), &call(1)), read.due(&call(u64::MAX)), read.trim(1, &call(1)));
     let _ = read.encode();
 }
 

@@ -56,6 +56,8 @@ pub struct Editor {
     client: String,
     seq: u64,
     in_flight: Option<(u64, Operation)>,
+    /// The sequence that had nothing left to do, and the revision at which that was so.
+    vain: Option<(u64, u64)>,
     waiting: VecDeque<Operation>,
     /// The last waiting operation may take up what is typed next.
     open: bool,
@@ -77,6 +79,7 @@ impl Editor {
             client: client.to_owned(),
             seq: 0,
             in_flight: None,
+            vain: None,
             waiting: VecDeque::new(),
             open: false,
             made: 0,
@@ -176,6 +179,25 @@ impl Editor {
         Ok(())
     }
 
+    /// Takes in an answer that says that there was nothing left to do at a revision: others had deleted the same. No
+    /// event will tell of it.
+    pub fn was_in_vain(&mut self, seq: u64, rev: u64) -> Result<(), String> {
+        self.vain = Some((seq, rev));
+        self.forget_what_was_in_vain()
+    }
+
+    /// Until the revision has come, what is in flight still changes what arrives.
+    fn forget_what_was_in_vain(&mut self) -> Result<(), String> {
+        let Some((seq, rev)) = self.vain.filter(|(_, rev)| *rev <= self.rev) else { return Ok(()) };
+        self.vain = None;
+        match self.in_flight.take_if(|(sent, _)| *sent == seq) {
+            Some((_, operation)) if !operation.is_empty() => {
+                Err(format!("nothing was left to do at revision {rev}, but here it is {}", operation.to_json()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes in a `doc.applied`, one's own or somebody else's. An error is a broken promise of the product.
     pub fn receive(&mut self, event: &Value) -> Result<(), String> {
         let (from, rev) = (event["from"].as_u64(), event["rev"].as_u64());
@@ -198,7 +220,7 @@ impl Editor {
         }
         self.rev += 1;
         self.epoch = event["epoch"].as_str().ok_or_else(|| format!("no epoch in {event}"))?.to_owned();
-        Ok(())
+        self.forget_what_was_in_vain()
     }
 
     /// Carries somebody else's operation past everything that is pending here.
@@ -249,6 +271,21 @@ mod tests {
         assert_eq!(editor.submit().unwrap()["op"], json!(["a"]));
         editor.receive(&applied(0, json!(["a"]), "c1", 1)).unwrap();
         assert_eq!(editor.submit().unwrap()["op"], json!([1, "b"]));
+    }
+
+    #[test]
+    fn what_others_deleted_first_is_known_once_their_edit_has_come() {
+        let mut editor = Editor::new("c1");
+        editor.load(&json!({"content": "ab", "epoch": "1.00000001", "rev": 1})).unwrap();
+        editor.edit(replace(0, 1, ""));
+        editor.submit().unwrap();
+        editor.was_in_vain(1, 2).unwrap();
+        assert!(!editor.is_settled());
+        editor.receive(&applied(1, json!([-1]), "c2", 1)).unwrap();
+        assert_eq!((editor.text(), editor.is_settled()), ("b", true));
+        editor.edit(replace(0, 0, "x"));
+        editor.submit().unwrap();
+        assert!(editor.was_in_vain(2, 2).is_err());
     }
 
     #[test]

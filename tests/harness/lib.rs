@@ -4,12 +4,18 @@
 //! [`front`] starts fronts, [`socket`] is one client at the protocol's door, [`editor`] the client's side of a
 //! document, [`room`] the language that the stories are told in, [`trace`] replays how people really typed.
 //!
+//! What proves that nothing is lost, doubled or reordered: [`process`] runs fronts that can be killed and stopped,
+//! [`proxy`] loses single events, [`nemesis`] draws and inflicts faults, [`reader`] and [`resuming`] are a client that
+//! always comes back, [`history`] is what it writes down, [`checker`] judges that, and [`damage`] judges the checker.
+//!
 //! *Invariant*: whatever a test started ends with it, also when it panics or is killed; no port is fixed; nothing
 //! waits by sleeping and hoping, everything polls with a deadline (see [`assert_eventually!`]).
 #![allow(clippy::unwrap_used)] // A test says what went wrong by failing.
 
 pub mod front;
 pub mod module;
+pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod resp;
 
@@ -18,6 +24,13 @@ pub mod room;
 pub mod socket;
 pub mod trace;
 pub mod waiting;
+
+pub mod checker;
+pub mod damage;
+pub mod history;
+pub mod nemesis;
+pub mod reader;
+pub mod resuming;
 
 pub use front::Front;
 pub use redis::{Redis, RedisOptions};

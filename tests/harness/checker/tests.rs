@@ -1,0 +1,167 @@
+//! The checker against histories whose faults are known.
+
+use super::*;
+use crate::damage::{ALL, Damage};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use std::time::Duration;
+
+const LOG: &str = "room/log";
+
+fn position(rev: u64) -> Position {
+    Position { epoch: Epoch { number: if rev < 20 { 1 } else { 2 }, id: 7 }, rev }
+}
+
+fn identity(seq: u64) -> Identity {
+    Identity { client: "ada".into(), seq }
+}
+
+fn posted(seq: u64) -> Event {
+    Event {
+        name: "msg.posted".into(),
+        from: seq - 1,
+        to: position(seq),
+        item: Some(seq),
+        identity: Some(identity(seq)),
+        body: Some(seq * 1_000 + 1),
+        frame: Some(seq * 1_000 + 2),
+    }
+}
+
+struct Story {
+    history: History,
+    head: u64,
+}
+
+impl Story {
+    fn new() -> Story {
+        Story { history: History { page: 10, ..History::default() }, head: 0 }
+    }
+
+    fn tell(&mut self, client: &str, fact: Fact) {
+        let at = Duration::from_millis(self.history.records.len() as u64);
+        self.history.records.push(Record { at, client: client.into(), stream: LOG.into(), fact });
+    }
+
+    fn begin(&mut self, client: &str) {
+        let at = position(self.head);
+        self.tell(client, Fact::Snapshot { because: "first".into(), at });
+    }
+
+    /// Ada posts, the readers get it, and she sends every third one again.
+    fn post(&mut self, readers: &[&str]) {
+        self.head += 1;
+        let seq = self.head;
+        let event = posted(seq);
+        self.tell("ada", Fact::Sent { identity: identity(seq), body: event.body });
+        for reader in readers {
+            self.tell(reader, Fact::Delivered(event.clone()));
+        }
+        self.answer(seq, false);
+        if seq.is_multiple_of(3) {
+            self.tell("ada", Fact::Sent { identity: identity(seq), body: event.body });
+            self.answer(seq, true);
+        }
+    }
+
+    fn answer(&mut self, seq: u64, duplicate: bool) {
+        let (identity, at) = (identity(seq), position(seq));
+        self.tell("ada", Fact::Accepted { identity, at, item: Some(seq), duplicate });
+    }
+
+    fn end(mut self) -> History {
+        for client in ["ada", "bo"] {
+            self.tell(client, Fact::Stands(position(self.head)));
+            self.tell(client, Fact::Shows("this".into()));
+        }
+        let events = (1..=self.head).map(posted).collect();
+        let end = End { head: position(self.head), events: Some(events), shows: Some("this".into()) };
+        self.history.ends.insert(LOG.into(), end);
+        self.history
+    }
+}
+
+/// Two who follow; bo is away for five, and later for so many that a snapshot is due. An epoch ends between.
+fn good() -> History {
+    let mut story = Story::new();
+    story.begin("ada");
+    story.begin("bo");
+    (0..8).for_each(|_| story.post(&["ada", "bo"]));
+    (0..5).for_each(|_| story.post(&["ada"]));
+    (9..=13).for_each(|seq| story.tell("bo", Fact::Delivered(posted(seq))));
+    story.tell("bo", Fact::Stands(position(13)));
+    (0..11).for_each(|_| story.post(&["ada"]));
+    story.tell("bo", Fact::Snapshot { because: "far".into(), at: position(24) });
+    (0..8).for_each(|_| story.post(&["bo", "ada"]));
+    story.end()
+}
+
+fn broken(history: &History) -> Vec<Promise> {
+    let mut promises: Vec<Promise> = check(history).into_iter().map(|violation| violation.promise).collect();
+    promises.sort();
+    promises.dedup();
+    promises
+}
+
+#[test]
+fn a_good_history_breaks_no_promise() {
+    let violations = check(&good());
+    assert!(violations.is_empty(), "{}", violations[0]);
+}
+
+#[test]
+fn every_damage_is_noticed() {
+    for damage in ALL {
+        for seed in 0..50 {
+            let damaged = damage.inflict(&good(), &mut SmallRng::seed_from_u64(seed)).unwrap();
+            let found = broken(&damaged);
+            assert!(found.contains(&damage.breaks()), "{damage:?} with seed {seed} was taken for {found:?}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_leaves_no_hole_is_noticed_by_its_answer_alone() {
+    let damaged = Damage::LoseAnAcceptedWrite.inflict(&good(), &mut SmallRng::seed_from_u64(1)).unwrap();
+    assert_eq!(broken(&damaged), [Promise::Kept]);
+}
+
+#[test]
+fn an_event_may_span_several_revisions_if_nothing_in_them_is_missing() {
+    let mut story = Story::new();
+    story.begin("ada");
+    story.begin("bo");
+    (0..3).for_each(|_| story.post(&["ada", "bo"]));
+    let edited = Event { name: "msg.edited".into(), item: Some(2), identity: None, body: None, ..posted(4) };
+    story.head = 4;
+    story.tell("ada", Fact::Delivered(edited.clone()));
+    // Bo catches up: what was changed comes once, as it is now.
+    story.tell("bo", Fact::Delivered(edited.clone()));
+    let mut history = story.end();
+    let events = history.ends.get_mut(LOG).unwrap().events.as_mut().unwrap();
+    events[3] = edited;
+    assert_eq!(broken(&history), []);
+}
+
+#[test]
+fn a_rollback_breaks_what_was_promised_of_a_server_that_loses_nothing() {
+    let mut story = Story::new();
+    story.begin("ada");
+    story.post(&["ada"]);
+    story.tell("ada", Fact::Snapshot { because: "rollback".into(), at: position(0) });
+    let mut history = story.end();
+    history.records.retain(|record| &*record.client == "ada");
+    assert!(broken(&history).contains(&Promise::Kept));
+}
+
+#[test]
+fn a_large_history_is_judged_in_little_time() {
+    let mut story = Story::new();
+    story.begin("ada");
+    story.begin("bo");
+    (0..20_000).for_each(|_| story.post(&["ada", "bo"]));
+    let history = story.end();
+    let started = std::time::Instant::now();
+    assert_eq!(broken(&history), []);
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}

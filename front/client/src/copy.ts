@@ -119,6 +119,11 @@ export class Copy {
     this.inflight = { client, seq, op: first };
   }
 
+  /** Whether this write is the operation in flight. */
+  isInFlight(write: { client?: string | undefined; seq?: number | undefined } | undefined): boolean {
+    return write !== undefined && this.inflight !== undefined && this.inflight.client === write.client && this.inflight.seq === write.seq;
+  }
+
   /** The operation in flight as it has to be sent: on base. */
   get outgoing(): Operation {
     const op = this.inflight?.op ?? [];

@@ -1,21 +1,26 @@
 /** Stoa's client: `connect`, then rooms with messages, presence and shared texts. */
-export { connect, Stoa } from "./stoa.js";
-export type { StoaEvents, StoaOptions } from "./stoa.js";
-export type { ConnectionOptions, ConnectionState, StateChange, Token, TokenReason, WebSocketConstructor, WebSocketLike } from "./connection.js";
-export { Room } from "./room.js";
-export type { RoomOptions, RoomState, Sender } from "./room.js";
-export { Messages } from "./messages.js";
-export type { Message, MessagesEvents, PostOptions, Thread } from "./messages.js";
-export { MessageStream } from "./message-stream.js";
-export type { Storage } from "./storage.js";
-export { Presence } from "./presence.js";
-export type { PresenceEvents } from "./presence.js";
+import { Document } from "./document.js";
+import { Stoa, type StoaOptions } from "./stoa.js";
+
+/**
+ * Connects to a front.
+ *
+ * ```ts
+ * const stoa = connect({ url: "/ws", token: () => fetchToken() });
+ * const room = stoa.room("lobby");
+ * room.messages.on("change", () => render(room.messages.list));
+ * room.messages.post({ text: "hi" });
+ * ```
+ */
+export function connect(options: StoaOptions): Stoa {
+  return new Stoa(options, (...of) => new Document(...of));
+}
+
+export { Stoa, Room, Messages, MessageStream, Presence, StoaError } from "./core.js";
+export type * from "./core.js";
 export { Document } from "./document.js";
 export type { ChangeOrigin, DocumentEvents, DocumentOptions, DocumentState } from "./document.js";
 export type { RemoteCursor } from "./cursors.js";
-export { StoaError } from "./errors.js";
-export type { ClientErrorCode, ErrorCode, FrontErrorCode } from "./errors.js";
-export type { Off } from "./emitter.js";
-export type { CloseReason, CursorAt, DocState, Json, JsonObject, Member, Message as WireMessage, Reaction, Recipient, Version } from "./frames.js";
+export type { CursorAt, DocState } from "./frames.js";
 export type { OperationsAnswer } from "./wire.js";
 export * from "./ot/index.js";

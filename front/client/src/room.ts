@@ -1,4 +1,4 @@
-import { Document, type DocumentOptions } from "./document.js";
+import type { Document, DocumentLine, DocumentOptions } from "./document.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions, Json, JsonObject, Recipient } from "./frames.js";
@@ -6,6 +6,7 @@ import { read, type DurableEvent, type JoinAnswer, type PushEvent, type StreamPa
 import { Messages, type MessagesBounds } from "./messages.js";
 import { Presence } from "./presence.js";
 import { retryDelayMs } from "./retry.js";
+import type { Slot } from "./storage.js";
 import type { Stoa } from "./stoa.js";
 
 /** `joining`: not (or not again) joined yet. `refused`: the front said no for good; see `error`. `left`: by `leave`. */
@@ -19,6 +20,9 @@ export interface RoomOptions {
    */
   presence?: JsonObject | false;
 }
+
+/** Makes documents; core.ts has none, index.ts has one. @internal */
+export type DocumentMaker = (line: DocumentLine, name: string, options: DocumentOptions, slot: Slot | undefined) => Document;
 
 /** Who sent an ephemeral event; both fields are missing if a service did. */
 export interface Sender {
@@ -53,6 +57,7 @@ export class Room {
     name: string,
     options: RoomOptions,
     bounds: MessagesBounds,
+    private readonly makeDocument: DocumentMaker | undefined,
   ) {
     this.name = name;
     this.joined = new Promise((resolve, reject) => (this.settleJoined = { resolve, reject }));
@@ -76,12 +81,17 @@ export class Room {
     return this.states.on("state", listener);
   }
 
-  /** The shared text of this name, opened at once. The same object for the same name, until it is closed. */
+  /**
+   * The shared text of this name, opened at once. The same object for the same name, until it is closed.
+   *
+   * @throws StoaError `NOT_OPEN` with `connect` of `stoa/core`, which leaves documents out
+   */
   doc(name: string, options: DocumentOptions = {}): Document {
     const known = this.documents.get(name);
     if (known !== undefined && known.state !== "closed") return known;
-    const stoa = this.stoa;
-    const document = new Document(
+    const { stoa, makeDocument } = this;
+    if (makeDocument === undefined) throw new StoaError("NOT_OPEN", "stoa/core has no documents: connect with stoa", { retry: false });
+    const document = makeDocument(
       {
         room: this.name,
         client: stoa.client,

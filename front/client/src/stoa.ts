@@ -3,7 +3,7 @@ import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions } from "./frames.js";
 import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./wire.js";
-import { Room, type RoomOptions } from "./room.js";
+import { Room, type DocumentMaker, type RoomOptions } from "./room.js";
 import { Slot, type Storage } from "./storage.js";
 
 /** What came of a command. */
@@ -63,7 +63,11 @@ export class Stoa {
   private errorListeners = 0;
   private unhook: Off = () => undefined;
 
-  constructor(options: StoaOptions) {
+  /** @internal */
+  constructor(
+    options: StoaOptions,
+    private readonly makeDocument?: DocumentMaker,
+  ) {
     this.options = options;
     this.client = drawId(options.random ?? Math.random);
     this.connection = new Connection(options, {
@@ -125,7 +129,7 @@ export class Stoa {
     const known = this.rooms.get(name);
     if (known !== undefined) return known;
     const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 2_000 } = this.options;
-    const room = new Room(this, name, options, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax });
+    const room = new Room(this, name, options, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax }, this.makeDocument);
     this.rooms.set(name, room);
     room.join();
     return room;
@@ -136,9 +140,7 @@ export class Stoa {
     this.unhook();
     this.unhook = hookPage(
       () => this.connection.probe(),
-      () => {
-        for (const room of this.rooms.values()) room.hidden();
-      },
+      () => this.hidden(),
     );
     this.connection.open();
   }
@@ -147,6 +149,7 @@ export class Stoa {
   close(): void {
     this.unhook();
     this.connection.close();
+    this.hidden();
   }
 
   // From here on: for rooms and what is in them.
@@ -209,6 +212,11 @@ export class Stoa {
     if (this.rooms.get(room.name) === room) this.rooms.delete(room.name);
   }
 
+  /** The page may never be shown again: what is to be told or kept is told or kept now. */
+  private hidden(): void {
+    for (const room of this.rooms.values()) room.hidden();
+  }
+
   private connected(answer: ConnectAnswer): void {
     this.hello = answer;
     for (const room of [...this.rooms.values()]) room.connected(answer.rooms.get(room.name));
@@ -229,20 +237,6 @@ export class Stoa {
     for (const room of [...this.rooms.values()]) room.cut();
     for (const request of [...this.requests.values()]) request.answered({ error: offline() });
   }
-}
-
-/**
- * Connects to a front.
- *
- * ```ts
- * const stoa = connect({ url: "/ws", token: () => fetchToken() });
- * const room = stoa.room("lobby");
- * room.messages.on("change", () => render(room.messages.list));
- * room.messages.post({ text: "hi" });
- * ```
- */
-export function connect(options: StoaOptions): Stoa {
-  return new Stoa(options);
 }
 
 const offline = () => new StoaError("OFFLINE", "there is no connection");

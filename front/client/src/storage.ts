@@ -16,8 +16,7 @@ export interface Storage {
 
 /** One value of a storage, saved when it changes: writes follow each other, and of those that wait only the newest is done. */
 export class Slot {
-  /** Whether anything is stored now, as far as this client knows. */
-  isFull = false;
+  private stored = false;
   private busy: Promise<void> | undefined;
   private next: { value: unknown } | undefined;
   private loading = true;
@@ -28,11 +27,16 @@ export class Slot {
     private readonly report: (error: StoaError) => void,
   ) {}
 
+  /** Whether anything is stored, or about to be. */
+  get isFull(): boolean {
+    return this.next === undefined ? this.stored : this.next.value !== undefined;
+  }
+
   /** Reads the value and gives it to `use`, if there is one: at once with a storage that answers at once. */
   load(use: (value: unknown) => void, done: () => void = () => undefined): void {
     const take = (text: string | null | undefined) => {
       this.loading = false;
-      this.isFull = typeof text === "string";
+      this.stored = typeof text === "string";
       try {
         if (typeof text === "string") use(JSON.parse(text));
       } catch (error) {
@@ -63,8 +67,8 @@ export class Slot {
     }
     this.next = undefined;
     // Nothing there, and nothing to be: the usual case while the line is good.
-    if (value === undefined && !this.isFull) return undefined;
-    this.isFull = value !== undefined;
+    if (value === undefined && !this.stored) return undefined;
+    this.stored = value !== undefined;
     let saved: void | Promise<void>;
     try {
       saved = this.storage instanceof Promise ? this.storage.then((storage) => this.put(storage, value)) : this.put(this.storage, value);

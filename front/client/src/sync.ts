@@ -91,19 +91,20 @@ export class Sync {
 
   /** Looks for pending edits of an earlier life. Call it once. */
   restore(): void {
-    if (this.slot === undefined) return;
+    const { slot } = this;
+    if (slot === undefined) return;
     this.storing = "loading";
-    this.slot.load(
-      (stored) => {
-        const { user, copy } = stored as Stored;
-        this.author = user;
-        this.begin(new Copy(copy, this.hooks));
-      },
-      () => {
-        this.storing = undefined;
-        if (this.opensAfterwards) this.open();
-      },
-    );
+    const use = (stored: unknown) => {
+      const { user, copy } = stored as Stored;
+      this.author = user;
+      this.begin(new Copy(copy, this.hooks));
+    };
+    const done = () => {
+      this.storing = undefined;
+      if (this.opensAfterwards) this.open();
+    };
+    // Not before whoever opened the document could listen.
+    queueMicrotask(() => slot.load(use, done));
   }
 
   /** Keeps what is pending now, since there may be no later. */
@@ -150,12 +151,12 @@ export class Sync {
     clearTimeout(this.timer);
     this.line = "cut";
     this.opensAfterwards = false;
+    this.hidden();
   }
 
   /** Follows the document no longer. */
   stop(obstacle: "refused" | "closed", error: StoaError): void {
     this.cut();
-    this.hidden();
     this.obstacle = obstacle;
     this.hooks.stopped(error);
     this.announce();
@@ -180,9 +181,7 @@ export class Sync {
     if (order === "gap") return this.ask("position");
     const position = { epoch: event.epoch, rev: event.rev };
     if (event.event === "doc.applied") {
-      const { inflight } = copy;
-      const own = inflight !== undefined && event.client === inflight.client && event.seq === inflight.seq;
-      if (!this.advance(copy, event.op, position, own, event.user)) return;
+      if (!this.advance(copy, event.op, position, copy.isInFlight(event), event.user)) return;
     } else if (event.event === "doc.created") copy.moveTo(position);
     else return this.heal("text");
     this.settle();
@@ -304,7 +303,7 @@ export class Sync {
   private keep(): Promise<void> | undefined {
     const { copy, slot } = this;
     if (copy === undefined || slot === undefined) return undefined;
-    this.kept = [copy.inflight?.seq, copy.buffer];
+    this.kept = [copy.inflight?.client, copy.inflight?.seq, copy.buffer];
     const isPending = copy.inflight !== undefined || copy.buffer !== undefined;
     const stored: Stored = { user: this.author === "" ? (this.room.user() ?? "") : this.author, copy: copy.stored };
     return slot.save(isPending ? stored : undefined);
@@ -312,8 +311,11 @@ export class Sync {
 
   private keepSoon(): void {
     const { copy, slot } = this;
-    if (copy === undefined || slot === undefined || (this.kept[0] === copy.inflight?.seq && this.kept[1] === copy.buffer)) return;
-    if (copy.inflight === undefined && copy.buffer === undefined) this.hidden();
+    if (copy === undefined || slot === undefined) return;
+    const { inflight, buffer } = copy;
+    const [client, seq, kept] = this.kept;
+    if (client === inflight?.client && seq === inflight?.seq && kept === buffer) return;
+    if (inflight === undefined && buffer === undefined) this.hidden();
     else
       this.keeper ??= setTimeout(() => {
         this.keeper = undefined;
@@ -345,7 +347,7 @@ export class Sync {
     const command: Command = { do: "doc.submit", room, doc: this.name, rev, epoch, op, len: copy.base.length, client, seq };
     this.room.request(command, read.submitted, (answer) => {
       // Its own event may have come first, or the line may have been cut and resumed.
-      if (this.line !== "live" || this.attempts !== attempt || copy.inflight?.seq !== seq) return;
+      if (this.line !== "live" || this.attempts !== attempt || !copy.isInFlight({ client, seq })) return;
       if ("ok" in answer) this.wasAccepted(copy, answer.ok, rev);
       else this.notAccepted(copy, answer.error);
       this.announce();
@@ -354,7 +356,7 @@ export class Sync {
 
   private wasAccepted(copy: Copy, answer: SubmitAnswer, baseRev: number): void {
     const { epoch, rev, op, concurrent } = answer;
-    const { attempts } = this;
+    const { inflight } = copy;
     if (!answer.duplicate && op !== undefined && epoch === copy.position.epoch) {
       // The reply may have overtaken events: what they say is in it.
       const accepted = isNoop(op) ? concurrent : [...concurrent, op];
@@ -365,7 +367,7 @@ export class Sync {
       }
     }
     // It may have been concluded, and the next one be on its way.
-    if (this.attempts !== attempts || copy.inflight === undefined) return;
+    if (!copy.isInFlight(inflight)) return;
     this.accepted = { epoch, rev };
     this.settle();
   }

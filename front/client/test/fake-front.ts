@@ -8,6 +8,7 @@
  * - `front.down = true`: nobody can connect.
  * - `front.refuse(command, error, times)`: answers the next such commands with an error.
  * - `front.swallow(command, "request" | "reply", times)`: loses the next such commands, or only their answers.
+ * - `front.eventsLateMs`: answers overtake events.
  * - `front.duplicates`: the probability that an event is delivered twice.
  * - `front.opsKept`, `front.pageMax`: small values make clients come too late (`trimmed`, `STALE`) or be too far behind.
  * - `front.rollback(room, doc, rev)`, `front.rollbackLog(room, rev)`, `front.reset(room, doc, text)`, `front.flush(room)`: history is replaced.
@@ -79,7 +80,8 @@ class Line {
   }
 
   event(frame: Fields): void {
-    this.lastOut.events = this.front.later(this.lastOut.events, () => this.deliver(frame));
+    const notBefore = Math.max(this.lastOut.events, Date.now() + this.front.eventsLateMs);
+    this.lastOut.events = this.front.later(notBefore, () => this.deliver(frame));
     if (this.front.random() < this.front.duplicates) this.lastOut.events = this.front.later(this.lastOut.events, () => this.deliver(frame));
   }
 
@@ -132,6 +134,8 @@ export class FakeFront {
   /** Sockets never open. */
   silent = false;
   duplicates = 0;
+  /** Events take so much longer than anything else. */
+  eventsLateMs = 0;
   opsKept = 1_000;
   pageMax = 100;
   delay: () => number = () => 0;

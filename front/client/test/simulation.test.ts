@@ -6,7 +6,9 @@
  */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { connect, type Document, type Operation, type Stoa } from "../src/index.js";
+import type { Storage } from "../src/index.js";
 import { FakeFront } from "./fake-front.js";
+import { memoryStorage } from "./memory-storage.js";
 import { Random, seedOf } from "./random.js";
 
 beforeEach(() => void vi.useFakeTimers());
@@ -30,6 +32,8 @@ interface Story {
   cuts?: number;
   deletions?: boolean;
   losses?: boolean;
+  /** How often somebody's page is loaded again; what they typed is kept meanwhile. */
+  reloads?: number;
   /** How often the document's history is replaced. What was acknowledged may be lost then; nothing may be twice. */
   upsets?: number;
 }
@@ -51,8 +55,10 @@ async function live(seed: number, story: Story): Promise<void> {
   front.opsKept = story.opsKept ?? 1_000;
   front.pageMax = story.pageMax ?? 1_000;
 
-  const people = Array.from({ length: story.people }, (_, i): Person => {
-    const stoa = connect({ url: "ws://front/ws", token: `user${i}`, WebSocket: front.Socket, random: random.next, backoffMaxMs: 2_000 });
+  const storages = Array.from({ length: story.people }, (_, i) => memoryStorage(i % 2 === 0 ? undefined : () => random.below(30)));
+  const arrive = (i: number): Person => {
+    const storage = story.reloads === undefined ? {} : { storage: storages[i] as Storage };
+    const stoa = connect({ url: "ws://front/ws", token: `user${i}`, WebSocket: front.Socket, random: random.next, backoffMaxMs: 2_000, ...storage });
     stoa.on("error", () => undefined);
     const document = stoa.room("lobby").doc("main", { create: "." });
     const person: Person = { stoa, document, shown: "" };
@@ -66,7 +72,8 @@ async function live(seed: number, story: Story): Promise<void> {
       }
     });
     return person;
-  });
+  };
+  const people = Array.from({ length: story.people }, (_, i) => arrive(i));
   await vi.advanceTimersByTimeAsync(5_000);
 
   const inserted = new Set<string>();
@@ -95,6 +102,15 @@ async function live(seed: number, story: Story): Promise<void> {
       edit(person);
       // An editor shows its own edit by itself.
       if (person.document.text !== before) person.shown = person.document.text;
+    }
+    if (random.chance(story.reloads ?? 0)) {
+      const i = random.below(story.people);
+      const { stoa, document } = people[i] as Person;
+      document.hidden();
+      // A storage that takes its time is done before the next page looks.
+      await vi.advanceTimersByTimeAsync(100);
+      stoa.close();
+      people[i] = arrive(i);
     }
     if (random.chance(story.cuts ?? 0.02)) front.cut(`user${random.below(story.people)}`);
     if (random.chance(story.upsets ?? 0)) {
@@ -158,3 +174,5 @@ stories("people who were away too long rebase on the text, and nothing is lost",
 stories("people who were away for more than a page get the text, and nothing is twice", 15, { people: 4, steps: 150, cuts: 0.08, pageMax: 4, opsKept: 50 });
 stories("trimmed history and deletions", 15, { people: 4, steps: 150, cuts: 0.08, pageMax: 5, opsKept: 8, deletions: true });
 stories("history is replaced while people type", 20, { people: 4, steps: 150, cuts: 0.04, opsKept: 20, deletions: true, upsets: 0.03 });
+stories("pages are loaded again while people type", 20, { people: 3, steps: 120, cuts: 0.05, deletions: true, reloads: 0.05 });
+stories("pages are loaded again while history is replaced", 10, { people: 3, steps: 120, cuts: 0.05, opsKept: 20, deletions: true, reloads: 0.05, upsets: 0.03 });

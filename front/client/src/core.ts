@@ -1,0 +1,23 @@
+/** Stoa's client without shared texts, for where every kilobyte counts: rooms with messages and presence. */
+import { Stoa, type StoaOptions } from "./stoa.js";
+
+/** Connects to a front, as `connect` of `stoa` does. `room.doc` throws here: documents are left out of the bundle. */
+export function connect(options: StoaOptions): Stoa {
+  return new Stoa(options);
+}
+
+export { Stoa } from "./stoa.js";
+export type { StoaEvents, StoaOptions } from "./stoa.js";
+export type { ConnectionOptions, ConnectionState, StateChange, Token, TokenReason, WebSocketConstructor, WebSocketLike } from "./connection.js";
+export { Room } from "./room.js";
+export type { RoomOptions, RoomState, Sender } from "./room.js";
+export { Messages } from "./messages.js";
+export type { Message, MessagesEvents, PostOptions, Thread } from "./messages.js";
+export { MessageStream } from "./message-stream.js";
+export { Presence } from "./presence.js";
+export type { PresenceEvents } from "./presence.js";
+export type { Storage } from "./storage.js";
+export { StoaError } from "./errors.js";
+export type { ClientErrorCode, ErrorCode, FrontErrorCode } from "./errors.js";
+export type { Off } from "./emitter.js";
+export type { CloseReason, Json, JsonObject, Member, Message as WireMessage, Reaction, Recipient, Version } from "./frames.js";

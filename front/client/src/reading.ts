@@ -39,7 +39,7 @@ export class Reading {
     if (n <= this.mark) return;
     this.mark = n;
     this.count();
-    this.timer ??= setTimeout(() => this.flush(), TELL_EVERY_MS);
+    this.tellSoon(TELL_EVERY_MS);
     this.host.changed();
   }
 
@@ -60,8 +60,12 @@ export class Reading {
         this.told = n;
         this.host.report(answer.error);
       }
-      if (this.mark > this.told) this.timer ??= setTimeout(() => this.flush(), wait);
+      this.tellSoon(wait);
     });
+  }
+
+  private tellSoon(ms: number): void {
+    if (this.mark > this.told) this.timer ??= setTimeout(() => this.flush(), ms);
   }
 
   joined(): void {
@@ -75,57 +79,59 @@ export class Reading {
     this.timer = this.askTimer = undefined;
   }
 
-  /** The front's word on what is unread came with a snapshot, changes or an answer. */
+  /** The front's word on what is unread came, with a snapshot, changes or an answer. */
   adopted(): void {
     const { counts } = this.log;
     if (counts === undefined) return;
     this.told = counts.read;
     // The front may not have heard of the newest mark; and after a rollback there is less to be read than there was.
     this.mark = Math.max(Math.min(this.mark, this.log.newest), counts.read);
-    this.count();
+    this.tellSoon(TELL_EVERY_MS);
+    if (this.counted()) return;
+    if (this.mark === counts.read) ({ unread: this.unread, mentions: this.mentions } = counts);
+    else this.ask();
   }
 
   /** The log took an event. `before`: the message as it was, if it was held. */
   received(event: DurableEvent, before: WireMessage | undefined): void {
-    const me = this.host.user();
-    const own = event.event === "msg.read" ? event.reads.find(({ user }) => user === me) : undefined;
-    if (own !== undefined) {
+    if (event.event === "msg.read") {
+      const own = event.reads.find(({ user }) => user === this.host.user());
+      if (own === undefined) return;
       this.told = Math.max(this.told, own.n);
-      this.mark = Math.max(this.mark, own.n);
+      if (own.n <= this.mark) return;
+      this.mark = own.n;
       this.count();
-    } else if (event.event === "msg.posted" || event.event === "msg.changed") this.count(event, before);
+    } else if (event.event === "msg.posted" || event.event === "msg.changed") {
+      const { message } = event;
+      if (message.n <= this.mark || this.counted()) return;
+      // An answer that overtook the event has counted it.
+      if (event.rev <= (this.log.counts?.rev ?? 0)) return;
+      if (event.event === "msg.changed" && before === undefined) return this.ask();
+      const was = before !== undefined && this.counts(before);
+      const is = this.counts(message);
+      this.unread += Number(is) - Number(was);
+      this.mentions += Number(is && this.names(message)) - Number(was && this.names(before));
+    }
   }
 
   /** The log holds more, or other, messages than before. */
   moved(): void {
-    this.count();
+    this.counted();
   }
 
-  /** Counts, if all that is after the mark is held; otherwise goes on from the last count, and asks where that is not exact. */
-  private count(event?: Extract<DurableEvent, { message: WireMessage }>, before?: WireMessage): void {
-    const { main, counts } = this.log;
-    const first = main.first ?? Infinity;
-    if (!main.moreAfter && (!main.moreBefore || first <= this.mark + 1)) {
-      const unread = main.messages.filter((message) => this.counts(message));
-      this.unread = unread.length;
-      this.mentions = unread.filter((message) => this.names(message)).length;
-      return;
-    }
-    if (event === undefined) {
-      if (counts !== undefined && counts.read === this.mark) {
-        this.unread = counts.unread;
-        this.mentions = counts.mentions;
-      } else this.ask();
-      return;
-    }
-    if (counts !== undefined && event.rev <= counts.rev) return;
-    const { message } = event;
-    if (message.n <= this.mark) return;
-    if (event.event === "msg.changed" && before === undefined) return this.ask();
-    const change = (now: boolean, then: boolean) => Number(now) - Number(then);
-    const wasCounted = before !== undefined && this.counts(before);
-    this.unread += change(this.counts(message), wasCounted);
-    this.mentions += change(this.counts(message) && this.names(message), wasCounted && this.names(before));
+  /** The mark moved. */
+  private count(): void {
+    if (!this.counted()) this.ask();
+  }
+
+  /** Counts what is unread, if all that is after the mark is held. */
+  private counted(): boolean {
+    const { main } = this.log;
+    if (main.moreAfter || (main.moreBefore && (main.first ?? Infinity) > this.mark + 1)) return false;
+    const unread = main.messages.filter((message) => this.counts(message));
+    this.unread = unread.length;
+    this.mentions = unread.filter((message) => this.names(message)).length;
+    return true;
   }
 
   private counts({ n, user, deleted_at_ms }: WireMessage): boolean {

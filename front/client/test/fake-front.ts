@@ -176,6 +176,10 @@ export class FakeFront {
   swallow(command: string, what: "request" | "reply", times = 1): void {
     this.losses.push({ command, what, times });
   }
+  /** What was to be refused or lost, and did not come, is not any more. */
+  calm(): void {
+    this.refusals.length = this.losses.length = 0;
+  }
   text(room: string, doc: string): string {
     return this.doc(room, doc).text;
   }

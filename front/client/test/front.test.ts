@@ -2,9 +2,10 @@
  * The client against a real front, which has to run in demo mode: `STOA_FRONT=http://127.0.0.1:8080 npm test`.
  * Rooms of their own, so that it may run beside others and again.
  */
+import { isDeepStrictEqual } from "node:util";
 import { describe, expect, test } from "vitest";
 import WebSocket from "ws";
-import { connect, type Room, type Stoa, type StoaOptions, type WebSocketConstructor } from "../src/index.js";
+import { connect, type Message, type Room, type Stoa, type StoaOptions, type WebSocketConstructor } from "../src/index.js";
 import { Random, seedOf } from "./random.js";
 
 const front = process.env["STOA_FRONT"];
@@ -77,6 +78,74 @@ describe.skipIf(front === undefined)("a real front", () => {
     await until("Bo has left", () => left.length === 1, 60_000);
     ada.close();
     bo.close();
+  });
+
+  test("messages: edited, deleted, reacted to, threaded, streamed and read, over cuts", async () => {
+    const name = freshRoom();
+    const [ada, bo] = [await person("Ada"), await person("Bo")];
+    const [a, b] = [ada.room(name), bo.room(name)];
+    await Promise.all([a.joined, b.joined]);
+    const shown = (room: Room) => room.messages.list.map(({ key: _key, ...message }) => message);
+    const alike = (what: string) =>
+      until(what, () => a.messages.list.every(({ state }) => state === "sent") && isDeepStrictEqual(shown(a), shown(b)) && a.messages.list.length > 0);
+
+    const first = await a.messages.post({ text: "first" }, { mentions: [String(bo.user)], meta: { mood: "good" } });
+    const n = first.n as number;
+    await b.messages.post("an answer", { reply: n });
+    await b.messages.post("an answer to the answer", { reply: n + 1 });
+    await a.messages.edit(n, { text: "First" }, { mentions: ["*"] });
+    await b.messages.react(n, "👍");
+    await a.messages.react(n, "👍");
+    await a.messages.react(n, "🎉");
+    await b.messages.unreact(n, "👍");
+    await expect(b.messages.edit(n, "not mine")).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
+    b.messages.discard(b.messages.list[0] as Message);
+    await alike("both see the same");
+    expect(a.messages.list[0]).toMatchObject({
+      body: { text: "First" },
+      mentions: ["*"],
+      meta: { mood: "good" },
+      replies: 2,
+      reactions: { "👍": { count: 1, users: [ada.user] }, "🎉": { count: 1 } },
+      edited_at_ms: expect.any(Number) as number,
+    });
+    expect((await a.messages.history(n)).map(({ body }) => body)).toEqual([{ text: "first" }, { text: "First" }]);
+    expect([b.messages.unread, b.messages.mentions, a.messages.unread]).toEqual([1, 1, 2]);
+    b.messages.read();
+    await until("Ada sees that Bo has read", () => a.messages.readBy.get(String(bo.user)) === n + 2);
+    expect(b.messages.unread).toBe(0);
+
+    const thread = a.messages.thread(n);
+    await until("the thread is loaded", () => thread.list.length === 2);
+    const answer = await b.messages.stream({ reply: n });
+    const words = Array.from({ length: 60 }, (_, i) => `${i} 😀 `);
+    for (const [i, word] of words.entries()) {
+      answer.append(word);
+      if (i % 20 === 9) cut("Bo");
+      if (i % 20 === 14) cut("Ada");
+      await new Promise((resolve) => setTimeout(resolve, 15));
+    }
+    await until("Ada sees some of it", () => String(thread.list[2]?.body).length > 10);
+    await a.messages.cancel(n + 3);
+    await until("Bo hears that it is enough", () => answer.cancelled);
+    await answer.finish();
+    await alike("both see the whole stream");
+    expect(a.messages.list.at(-1)).toMatchObject({ body: words.join(""), thread: n, cancelled: true });
+    expect(thread.list).toHaveLength(3);
+
+    cut("Ada");
+    void a.messages.edit(n, { text: "away" });
+    void a.messages.react(n + 1, "🎉");
+    void a.messages.delete(n);
+    await b.messages.delete(n + 2);
+    await alike("both see what was done without a line");
+    expect(a.messages.list.map(({ body }) => body === null)).toEqual([true, false, true, false]);
+    const c = (await person("Cy")).room(name);
+    await c.joined;
+    expect(shown(c)).toEqual(shown(a));
+    await c.messages.around(n + 1, 1);
+    expect([c.messages.list.map((message) => message.n), c.messages.more, c.messages.atEnd]).toEqual([[n + 1], true, false]);
+    for (const stoa of [ada, bo]) stoa.close();
   });
 
   test("messages: optimistic, once, in order, paged", async () => {
@@ -153,7 +222,8 @@ describe.skipIf(front === undefined)("a real front", () => {
     expect([...theirs.cursors.values()][0]?.data).toEqual({ name: "Ada", color: "red", mood: "busy" });
     theirs.edit(["> "]);
     expect(isSeen(6, 9)).toBe(true);
-    mine.edit([3, "!"]);
+    await until("Ada has it", () => mine.text === "> one two");
+    mine.edit([5, "!"]);
     await until("it has moved with the text", () => isSeen(7, 10) && theirs.text === "> one! two");
     const late = await person("Cy");
     const latest = late.room(name).doc("main");

@@ -136,7 +136,7 @@ async function live(seed: number, story: Story): Promise<void> {
     if (random.chance(story.trims ?? 0)) front.log("lobby").trim(20);
     await vi.advanceTimersByTimeAsync(random.below(60));
   }
-  front.swallow("nothing", "reply");
+  front.calm();
   for (const { streams } of people) for (const { stream } of streams) void stream.finish().catch(() => undefined);
   await vi.advanceTimersByTimeAsync(180_000);
   for (const { messages } of people) void messages.latest(10).catch(() => undefined);

@@ -129,7 +129,7 @@ async function live(seed: number, story: Story): Promise<void> {
     for (const { document } of people) basesHold(document, front);
   }
   // Quiet: everything that is under way arrives.
-  front.swallow("nothing", "reply");
+  front.calm();
   await vi.advanceTimersByTimeAsync(120_000);
 
   const text = front.text("lobby", "main");

@@ -286,7 +286,7 @@ export class Messages {
   thread(n: number): Thread {
     const window = this.log.thread(n);
     const load = (count?: number) => (window.last === undefined ? this.loadThread(window, count) : this.extend(window, "before", count ?? 50));
-    if (window.last === undefined && this.live) load().catch(() => undefined);
+    if (this.live) this.loadThreads();
     const compose = () => this.compose(window);
     return {
       get list() {
@@ -341,7 +341,7 @@ export class Messages {
     this.outbox.joined();
     this.reading.joined();
     for (const stream of this.writers) stream.joined();
-    for (const window of this.log.threads.values()) if (window.last === undefined) this.loadThread(window).catch(() => undefined);
+    this.loadThreads();
   }
 
   /** The room may not be joined, or was left. @internal */
@@ -380,6 +380,7 @@ export class Messages {
     }
     this.reading.adopted();
     this.settle();
+    if (this.live) this.loadThreads();
     return true;
   }
 
@@ -436,20 +437,32 @@ export class Messages {
   private extend(window: Window, where: "before" | "after", count: number): Promise<boolean> {
     if (!(where === "before" ? window.moreBefore : window.moreAfter)) return Promise.resolve(false);
     const edge = where === "before" ? { before: window.first } : { after: window.last };
-    const name = `${where} ${window.thread ?? ""}`;
+    return this.once(`${where} ${window.thread ?? ""}`, async () => {
+      await this.load(window, where, { ...edge, count });
+      return where === "before" ? window.moreBefore : window.moreAfter;
+    });
+  }
+
+  /** Loads the threads that are open and of which nothing is held: of a new one, and of all after a snapshot. */
+  private loadThreads(): void {
+    for (const window of this.log.threads.values()) if (window.last === undefined && window.moreAfter) this.loadThread(window).catch(() => undefined);
+  }
+
+  private loadThread(window: Window, count = 50): Promise<boolean> {
+    return this.once(`thread ${window.thread ?? ""}`, async () => {
+      await this.load(window, "around", { count });
+      return window.moreBefore;
+    });
+  }
+
+  /** What is asked for again while it is under way is asked for once. */
+  private once(name: string, ask: () => Promise<boolean>): Promise<boolean> {
     let loading = this.loading.get(name);
     if (loading === undefined) {
-      loading = this.load(window, where, { ...edge, count })
-        .then(() => (where === "before" ? window.moreBefore : window.moreAfter))
-        .finally(() => this.loading.delete(name));
+      loading = ask().finally(() => this.loading.delete(name));
       this.loading.set(name, loading);
     }
     return loading;
-  }
-
-  private async loadThread(window: Window, count = 50): Promise<boolean> {
-    await this.load(window, "around", { count });
-    return window.moreBefore;
   }
 
   private async load(window: Window, where: "before" | "after" | "around", which: Omit<Extract<Command, { do: "msg.range" }>, "do" | "room">): Promise<void> {

@@ -87,6 +87,8 @@ export class Outbox {
   private bytes = 0;
   private readonly promises = new Map<Entry, Promised>();
   private live = false;
+  /** Why nothing can be written any more. */
+  private ended: StoaError | undefined;
   private sending = false;
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -113,10 +115,11 @@ export class Outbox {
   /**
    * Queues a write.
    *
-   * @throws StoaError `QUEUE_FULL`
+   * @throws StoaError `QUEUE_FULL`, or why the room cannot be written to
    */
   add(write: Write): Added {
     const { host, bounds } = this;
+    if (this.ended !== undefined) throw this.ended;
     const entry: Waiting = { client: host.client, seq: host.nextSeq(), user: host.user() ?? "", at_ms: Date.now(), write };
     const bytes = bytesOf(entry);
     if (this.waiting.length >= bounds.queueMax || this.bytes + bytes > bounds.queueBytesMax)
@@ -160,6 +163,7 @@ export class Outbox {
   /** Nothing can be written here. */
   refuse(error: StoaError): void {
     this.cut();
+    this.ended = error;
     for (const entry of [...this.waiting]) this.fail(entry, error);
   }
 

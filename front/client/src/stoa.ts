@@ -25,7 +25,10 @@ export interface StoaOptions extends ConnectionOptions {
   storage?: Storage | Promise<Storage>;
   /** What the keys in the storage begin with. Default `stoa`. */
   storageKey?: string;
-  /** How many messages of a room are kept here; the oldest go first. Default 2,000. */
+  /**
+   * How many messages of a room are held in its list: the oldest go when new ones come, and the newest when older ones are
+   * loaded (the list does not reach the end then). Default 2,000.
+   */
   messagesMax?: number;
 }
 

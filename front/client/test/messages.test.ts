@@ -283,6 +283,17 @@ describe("what is unread", () => {
     expect([bo.messages.unread, ada.messages.readBy.get("bo")]).toEqual([0, 4]);
   });
 
+  test("what was read is told at once when the page hides", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    void ada.messages.post("one");
+    await pass(10);
+    bo.messages.read();
+    bo.room.hidden();
+    await pass(60);
+    expect(ada.messages.readBy.get("bo")).toBe(1);
+  });
+
   test("deleting and editing change what is counted", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);
@@ -420,6 +431,10 @@ describe("places in the log", () => {
     await pass(20);
     front.down = false;
     await pass(3_000);
+    expect(plain(thread.list)).toEqual(front.messages("lobby").filter(({ thread: root }) => root === 7));
+    // A snapshot that nobody asked for takes the thread along.
+    front.rollbackLog("lobby", front.log("lobby").rev);
+    await pass(200);
     expect(plain(thread.list)).toEqual(front.messages("lobby").filter(({ thread: root }) => root === 7));
     const old = ada.messages.around(7, 3);
     await pass(10);

@@ -41,6 +41,7 @@ describe("rooms", () => {
     const post = secret.messages.post("hi");
     const opened = secret.doc("main").opened;
     await pass(10);
+    await expect(secret.messages.post("more")).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
     expect([secret.state, secret.error?.code]).toEqual(["refused", "PERMISSION_DENIED"]);
     await expect(secret.joined).rejects.toMatchObject({ code: "PERMISSION_DENIED" });
     await expect(post).rejects.toMatchObject({ code: "PERMISSION_DENIED" });

@@ -12,7 +12,8 @@ export type { ConnectionOptions, ConnectionState, StateChange, Token, TokenReaso
 export { Room } from "./room.js";
 export type { RoomOptions, RoomState, Sender } from "./room.js";
 export { Messages } from "./messages.js";
-export type { Message, MessagesEvents, PostOptions, Thread } from "./messages.js";
+export type { MessagesEvents, PostOptions, Thread } from "./messages.js";
+export type { Message } from "./shown.js";
 export { MessageStream } from "./message-stream.js";
 export { Presence } from "./presence.js";
 export type { PresenceEvents } from "./presence.js";

@@ -28,6 +28,8 @@ export class Log {
   counts: (Counts & { rev: number }) | undefined;
   /** The number of the newest message that is known of. */
   newest = 0;
+  /** The newest revision that a page was of: it may be ahead of the events. */
+  private paged = 0;
   /** Grows with each snapshot: a page that was asked for before does not belong to what is held now. */
   private generation = 0;
   private readonly loads = new Set<Loading>();
@@ -44,6 +46,7 @@ export class Log {
     this.reads.clear();
     this.mark(part.reads);
     this.newest = this.main.last ?? 0;
+    this.paged = 0;
     this.count(part);
     for (const thread of this.threads.values()) thread.reset([], part.rev, true, true);
   }
@@ -85,10 +88,16 @@ export class Log {
     this.loads.delete(load);
     if (load.generation !== this.generation) return false;
     const { messages, rev, more_before, more_after } = page;
+    this.paged = Math.max(this.paged, rev);
     if (where === "around") window.reset(messages, rev, more_before, more_after);
     else window.add(messages, rev, where, where === "before" ? more_before : more_after);
     for (const event of load.events) if (event.rev > rev) window.apply(event);
     return true;
+  }
+
+  /** Whether some of what is held is newer than the events that have come. */
+  get isAhead(): boolean {
+    return this.position !== undefined && this.paged > this.position.rev;
   }
 
   get(n: number): WireMessage | undefined {

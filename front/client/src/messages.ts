@@ -3,27 +3,13 @@ import { StoaError } from "./errors.js";
 import type { JsonObject, Message as WireMessage, Version } from "./frames.js";
 import { Log } from "./log.js";
 import { MessageStream } from "./message-stream.js";
-import { Outbox, type Added, type Entry, type OutboxBounds, type Waiting, type Write } from "./outbox.js";
+import { Outbox, type Added, type Entry, type OutboxBounds, type Write } from "./outbox.js";
 import { Reading } from "./reading.js";
+import { compose, draft, keyOf, sent, type Message } from "./shown.js";
 import type { Stoa } from "./stoa.js";
 import type { Slot } from "./storage.js";
-import { reacted, type Window } from "./window.js";
+import type { Window } from "./window.js";
 import { formatPosition, read, type Command, type DurableEvent, type StreamPart } from "./wire.js";
-
-/** A message as it is shown. */
-export interface Message extends Omit<WireMessage, "n"> {
-  /** Stays the same from the moment of posting: use it as the key of a list. */
-  readonly key: string;
-  /** Its number in the room's log, from 1, growing; `undefined` until the front has accepted it. */
-  n: number | undefined;
-  /**
-   * `pending`: it, or a change of it, is shown already and not accepted yet (perhaps there is no connection). `failed`: it,
-   * or the last change of it, was refused for good; a refused change is not shown any more.
-   */
-  state: "pending" | "sent" | "failed";
-  /** Why it is `failed`. */
-  error?: StoaError;
-}
 
 /** What may go with a message. */
 export interface PostOptions {
@@ -160,7 +146,7 @@ export class Messages {
     const { type = "text", reply, mentions, meta } = options;
     return this.write({ do: "msg.post", body, type, reply, mentions, meta }, (entry, n) => {
       const key = keyOf(entry);
-      return this.list.find((message) => message.key === key) ?? { ...this.draft(entry), n, state: "sent" };
+      return this.list.find((message) => message.key === key) ?? { ...draft(entry), n, state: "sent" };
     });
   }
 
@@ -386,7 +372,7 @@ export class Messages {
 
   /** `false`: something between is missing. @internal */
   receive(event: DurableEvent): boolean {
-    const before = event.event === "msg.changed" ? this.log.get(event.message.n) : undefined;
+    const before = event.event === "msg.changed" || event.event === "msg.posted" ? this.log.get(event.message.n) : undefined;
     const order = this.log.receive(event);
     if (order !== "next") return order === "old";
     this.reading.received(event, before);
@@ -417,7 +403,7 @@ export class Messages {
 
   private refused(entry: Entry, error: StoaError): void {
     const { write } = entry;
-    if (write.do === "msg.post") this.failed = [...this.failed, { ...this.draft(entry), state: "failed" as const, error }].slice(-this.bounds.queueMax);
+    if (write.do === "msg.post") this.failed = [...this.failed, { ...draft(entry), state: "failed" as const, error }].slice(-this.bounds.queueMax);
     else {
       this.refusals.delete(write.n);
       this.refusals.set(write.n, error);
@@ -477,70 +463,15 @@ export class Messages {
     this.changed();
   }
 
-  /** What is shown of a window: the messages with this client's unaccepted changes, and at its end the unaccepted posts. */
   private compose(window: Window): readonly Message[] {
-    const changes = new Map<number, Waiting[]>();
-    const posts: Message[] = [];
-    for (const entry of this.outbox.entries) {
-      const { write, accepted } = entry;
-      if (write.do !== "msg.post") changes.set(write.n, [...(changes.get(write.n) ?? []), entry]);
-      else if (window.thread === undefined || this.threadOf(write.reply) === window.thread)
-        posts.push({ ...this.draft(entry), n: accepted?.n, state: accepted === undefined ? "pending" : "sent" });
-    }
-    const list = window.messages.map((message): Message => {
-      let shown = sent(message);
-      for (const entry of changes.get(message.n) ?? []) {
-        shown = changed(shown, entry);
-        if (entry.accepted === undefined) shown.state = "pending";
-      }
-      const stream = this.streams.get(message.n);
-      if (stream !== undefined && message.streaming === true) Object.assign(shown, { body: stream.text, state: "pending" });
-      const error = this.refusals.get(message.n);
-      return error === undefined ? shown : { ...shown, state: "failed", error };
-    });
-    return window.thread === undefined ? [...list, ...this.failed, ...posts] : [...list, ...posts];
-  }
-
-  private threadOf(reply: number | undefined): number | undefined {
-    return reply === undefined ? undefined : (this.log.get(reply)?.thread ?? reply);
-  }
-
-  private draft(entry: Entry): Message {
-    const { client, seq, at_ms, user, write } = entry;
-    if (write.do !== "msg.post") throw new TypeError("not a post");
-    const { do: _do, body, type, ...more } = write;
-    const given = Object.entries(more).filter(([, value]) => value !== undefined);
-    return { key: keyOf(entry), n: undefined, user: user || (this.stoa.user ?? ""), type, at_ms, body, ...Object.fromEntries(given), client, seq, state: "pending" };
+    const { entries } = this.outbox;
+    const failed = window.thread === undefined ? this.failed : [];
+    const threadOf = (reply: number | undefined) => (reply === undefined ? undefined : (this.log.get(reply)?.thread ?? reply));
+    return compose(window, { entries, failed, streams: this.streams, refusals: this.refusals, threadOf });
   }
 
   private changed(): void {
     this.shown = undefined;
     this.events.emit("change");
-  }
-}
-
-/** An own message keeps the key that it had while it was sent; all others are named by their number. */
-const keyOf = ({ client, seq, n }: { client?: string | undefined; seq?: number | undefined; n?: number | undefined }) =>
-  client !== undefined && seq !== undefined ? `${client}:${seq}` : `n:${n}`;
-
-const sent = (message: WireMessage): Message => ({ ...message, key: keyOf(message), state: "sent" });
-
-/** What an unaccepted write makes of a message. */
-function changed(message: Message, { write, user, at_ms }: Entry): Message {
-  switch (write.do) {
-    case "msg.edit": {
-      const { mentions: _mentions, ...rest } = message;
-      const named = write.mentions === undefined || write.mentions.length === 0 ? {} : { mentions: write.mentions };
-      return { ...rest, body: write.body, ...named, edited_at_ms: at_ms };
-    }
-    case "msg.delete": {
-      const { meta: _meta, mentions: _mentions, reactions: _reactions, ...rest } = message;
-      return { ...rest, body: null, deleted_at_ms: at_ms, deleted_by: user };
-    }
-    case "msg.react":
-    case "msg.unreact":
-      return reacted(message, write.reaction, user, write.do === "msg.react");
-    default:
-      return { ...message };
   }
 }

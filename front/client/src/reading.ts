@@ -25,6 +25,8 @@ export class Reading {
   private told = 0;
   private telling = false;
   private timer: ReturnType<typeof setTimeout> | undefined;
+  /** The numbers here are not exact: the front has to count, as soon as it can be asked. */
+  private isDoubtful = false;
   private asking = false;
   private askTimer: ReturnType<typeof setTimeout> | undefined;
   private live = false;
@@ -71,6 +73,7 @@ export class Reading {
   joined(): void {
     this.live = true;
     this.flush();
+    if (this.isDoubtful) this.ask();
   }
 
   cut(): void {
@@ -88,8 +91,9 @@ export class Reading {
     this.mark = Math.max(Math.min(this.mark, this.log.newest), counts.read);
     this.tellSoon(TELL_EVERY_MS);
     if (this.counted()) return;
-    if (this.mark === counts.read) ({ unread: this.unread, mentions: this.mentions } = counts);
-    else this.ask();
+    if (this.mark !== counts.read) return this.ask();
+    ({ unread: this.unread, mentions: this.mentions } = counts);
+    this.isDoubtful = false;
   }
 
   /** The log took an event. `before`: the message as it was, if it was held. */
@@ -107,16 +111,19 @@ export class Reading {
       // An answer that overtook the event has counted it.
       if (event.rev <= (this.log.counts?.rev ?? 0)) return;
       if (event.event === "msg.changed" && before === undefined) return this.ask();
+      // A page may have brought what came after the event.
+      const now = this.log.get(message.n) ?? message;
       const was = before !== undefined && this.counts(before);
-      const is = this.counts(message);
+      const is = this.counts(now);
       this.unread += Number(is) - Number(was);
-      this.mentions += Number(is && this.names(message)) - Number(was && this.names(before));
+      this.mentions += Number(is && this.names(now)) - Number(was && this.names(before));
     }
   }
 
   /** The log holds more, or other, messages than before. */
   moved(): void {
     this.counted();
+    if (this.log.isAhead) this.ask();
   }
 
   /** The mark moved. */
@@ -131,6 +138,7 @@ export class Reading {
     const unread = main.messages.filter((message) => this.counts(message));
     this.unread = unread.length;
     this.mentions = unread.filter((message) => this.names(message)).length;
+    this.isDoubtful = this.log.isAhead;
     return true;
   }
 
@@ -144,6 +152,7 @@ export class Reading {
 
   /** Asks the front to count, a little later: one answer for all that happens until then. */
   private ask(): void {
+    this.isDoubtful = true;
     if (!this.live || this.asking || this.askTimer !== undefined) return;
     this.askTimer = setTimeout(() => {
       this.askTimer = undefined;
@@ -151,7 +160,9 @@ export class Reading {
       this.flush();
       this.host.request({ do: "msg.unread", room: this.host.room }, read.unread, (answer) => {
         this.asking = false;
-        if (!("ok" in answer)) return;
+        if (!("ok" in answer)) return answer.error.retry && answer.error.code !== "OFFLINE" ? this.ask() : undefined;
+        // All that is unread may be held by now.
+        if (!this.isDoubtful) return;
         const { epoch, rev, ...unread } = answer.ok;
         // One that events have overtaken may lack them, and one from before the mark moved counts what was read.
         if (epoch !== this.log.position?.epoch || rev < this.log.position.rev || unread.read < this.mark) return this.ask();

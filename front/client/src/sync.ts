@@ -5,9 +5,10 @@
  * known; only that, or an explicit refusal, takes it from the pending ones. An answer counts if it is the answer to the last
  * attempt: earlier ones may speak of a history that is no more.
  */
-import { Copy, type CopyHooks, type StoredCopy } from "./copy.js";
+import { Copy, type CopyHooks } from "./copy.js";
 import { StoaError } from "./errors.js";
 import type { Cursor } from "./frames.js";
+import { Keeping } from "./keeping.js";
 import { isNoop, type Operation } from "./ot/index.js";
 import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
@@ -18,16 +19,6 @@ import { formatPosition, read, type Command, type DurableEvent, type Position, t
 /** Bounds of one submitted operation; what is larger is sent in several. A frame holds 1 MiB, JSON may take six bytes a unit. */
 const COMPONENTS_MAX = 5_000;
 const INSERT_UNITS_MAX = 131_072;
-
-/** What is pending for less than this does not need to be kept: most of it is acknowledged sooner. */
-const KEEP_AFTER_MS = 250;
-
-/** What is stored of a document with pending edits. */
-interface Stored {
-  /** Whose edits they are; empty if that was not known. */
-  user: string;
-  copy: StoredCopy;
-}
 
 /** What a document needs of its room. */
 export interface SyncLine {
@@ -72,46 +63,32 @@ export class Sync {
   private attempts = 0;
   /** Where the front says that it accepted the operation in flight, while the copy is not there yet. */
   private accepted: Position | "forgotten" | undefined;
-  /** Nothing may be sent before this: `loading`: what is stored is not here yet. `saving`: what is to be sent has to be stored first. */
-  private storing: "loading" | "saving" | undefined;
+  private readonly keeping: Keeping;
   private opensAfterwards = false;
-  /** Who made the pending operations that were stored, until it is known who this is. */
-  private author = "";
-  private keeper: ReturnType<typeof setTimeout> | undefined;
-  /** What was stored last. */
-  private kept: readonly unknown[] = [];
 
   constructor(
     private readonly room: SyncLine,
     private readonly name: string,
     private readonly create: string | undefined,
     private readonly hooks: SyncHooks,
-    private readonly slot: Slot | undefined,
-  ) {}
+    slot: Slot | undefined,
+  ) {
+    this.keeping = new Keeping(slot, { copy: () => this.copy, user: () => room.user() });
+  }
 
   /** Looks for pending edits of an earlier life. Call it once. */
   restore(): void {
-    const { slot } = this;
-    if (slot === undefined) return;
-    this.storing = "loading";
-    const use = (stored: unknown) => {
-      const { user, copy } = stored as Stored;
-      this.author = user;
-      this.begin(new Copy(copy, this.hooks));
-    };
-    const done = () => {
-      this.storing = undefined;
-      if (this.opensAfterwards) this.open();
-    };
-    // Not before whoever opened the document could listen.
-    queueMicrotask(() => slot.load(use, done));
+    this.keeping.load(
+      (copy) => this.begin(new Copy(copy, this.hooks)),
+      () => {
+        if (this.opensAfterwards) this.open();
+      },
+    );
   }
 
   /** Keeps what is pending now, since there may be no later. */
   hidden(): void {
-    clearTimeout(this.keeper);
-    this.keeper = undefined;
-    void this.keep();
+    void this.keeping.now();
   }
 
   /** Whether events are followed and something can be sent. */
@@ -133,7 +110,7 @@ export class Sync {
   edit(op: Operation): void {
     this.copy?.edit(op);
     this.flush();
-    this.keepSoon();
+    this.keeping.soon();
   }
 
   /** The room is joined, and its answer did not speak of this document. */
@@ -191,7 +168,7 @@ export class Sync {
   /** Opens the document (again): to learn what came after the copy's position, or for the whole text. */
   private ask(what: "position" | "text"): void {
     clearTimeout(this.timer);
-    if (this.storing === "loading") return void (this.opensAfterwards = true);
+    if (this.keeping.waits === "load") return void (this.opensAfterwards = true);
     this.line = "opening";
     const asked = ++this.opens;
     const command: Command = {
@@ -251,8 +228,7 @@ export class Sync {
       this.hooks.cursors(part.cursors);
       if (part.because === "rollback") this.hooks.lost(part.history_end);
     }
-    if (this.author !== "" && this.author !== this.room.user()) copy?.abandon();
-    this.author = "";
+    if (!this.keeping.isOwn()) copy?.abandon();
     if (this.accepted === "forgotten") copy?.conclude();
     // One of the events may have made way for the next operation already.
     if (this.attempts === attempts) this.resend();
@@ -289,42 +265,11 @@ export class Sync {
     const { copy } = this;
     if (this.line !== "live" || copy?.inflight !== undefined || copy?.buffer === undefined) return;
     copy.launch(this.room.client, this.room.nextSeq(), COMPONENTS_MAX, INSERT_UNITS_MAX);
-    // What is stored has the same edits without an identity: they would be made once more.
-    const saved = this.slot?.isFull === true ? this.keep() : undefined;
-    if (saved === undefined) return this.resend();
-    this.storing = "saving";
-    void saved.then(() => {
-      this.storing = undefined;
-      this.resend();
-    });
-  }
-
-  /** Stores what is pending, or that nothing is. */
-  private keep(): Promise<void> | undefined {
-    const { copy, slot } = this;
-    if (copy === undefined || slot === undefined) return undefined;
-    this.kept = [copy.inflight?.client, copy.inflight?.seq, copy.buffer];
-    const isPending = copy.inflight !== undefined || copy.buffer !== undefined;
-    const stored: Stored = { user: this.author === "" ? (this.room.user() ?? "") : this.author, copy: copy.stored };
-    return slot.save(isPending ? stored : undefined);
-  }
-
-  private keepSoon(): void {
-    const { copy, slot } = this;
-    if (copy === undefined || slot === undefined) return;
-    const { inflight, buffer } = copy;
-    const [client, seq, kept] = this.kept;
-    if (client === inflight?.client && seq === inflight?.seq && kept === buffer) return;
-    if (inflight === undefined && buffer === undefined) this.hidden();
-    else
-      this.keeper ??= setTimeout(() => {
-        this.keeper = undefined;
-        void this.keep();
-      }, KEEP_AFTER_MS);
+    this.keeping.launched(() => this.resend());
   }
 
   private announce(): void {
-    this.keepSoon();
+    this.keeping.soon();
     this.hooks.announce();
   }
 
@@ -332,7 +277,7 @@ export class Sync {
   private resend(): void {
     const { copy } = this;
     this.accepted = undefined;
-    if (this.line !== "live" || this.storing !== undefined || copy === undefined) return;
+    if (this.line !== "live" || this.keeping.waits !== undefined || copy === undefined) return;
     if (copy.inflight === undefined) return this.flush();
     const op = copy.outgoing;
     if (isNoop(op)) {

@@ -294,6 +294,19 @@ describe("what is unread", () => {
     expect(ada.messages.readBy.get("bo")).toBe(1);
   });
 
+  test("what was read without a line is counted when there is one, though more is unread than is held", async () => {
+    for (let i = 1; i <= 120; i++) front.post("lobby", String(i), "ada");
+    const bo = person("bo");
+    await pass(10);
+    front.down = true;
+    front.cut();
+    bo.messages.read(40);
+    await pass(2_000);
+    front.down = false;
+    await pass(10_000);
+    expect([bo.messages.unread, bo.messages.readUpTo, front.log("lobby").readBy("bo")]).toEqual([80, 40, 40]);
+  });
+
   test("deleting and editing change what is counted", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

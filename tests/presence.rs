@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use stoa_harness::redis::{Ending, SLACK};
 use stoa_harness::resp::Subscriber;
 use stoa_harness::socket::Client;
-use stoa_harness::{Front, Redis, assert_eventually, front};
+use stoa_harness::{Front, Redis, Reply, assert_eventually, front};
 
 const HERE: &str = "stoa:{lobby}:presence";
 
@@ -257,4 +257,26 @@ async fn data_and_typing_reach_the_others() {
     assert_eq!(bo.expect("presence.typing").await["users"], json!(["ada"]));
     ada.ok(json!({"do": "presence.typing", "room": "lobby", "typing": false})).await;
     assert_eq!(bo.expect("presence.typing").await["users"], json!([]));
+}
+
+#[test]
+fn with_user_a_connection_answers_to_its_own_user_alone() {
+    let redis = Redis::start();
+    redis.ok(&["PRESENCE.JOIN", HERE, "ada", "k1", "n1", "600000"]);
+    let commands: [&[&str]; 3] = [
+        &["PRESENCE.SET", HERE, "k1", r#"{"a":1}"#],
+        &["PRESENCE.TYPING", HERE, "k1", "1000"],
+        &["PRESENCE.LEAVE", HERE, "k1"],
+    ];
+    for command in commands {
+        for stranger in ["bo", "ad", "adaa"] {
+            let reply = redis.call(&[command, &["USER", stranger]].concat());
+            assert!(matches!(&reply, Reply::Error(text) if text.starts_with("NOT_FOUND")), "{command:?} {reply:?}");
+        }
+    }
+    assert_eq!(redis.ok(&["PRESENCE.LIST", HERE]).field("typing").items().len(), 0);
+    for command in commands {
+        redis.ok(&[command, &["USER", "ada"]].concat());
+    }
+    assert_eq!(redis.ok(&["PRESENCE.COUNT", HERE]).int(), 0);
 }

@@ -247,6 +247,12 @@ impl Presence {
         self.people.connections() + self.people.count()
     }
 
+    /// Refuses with `NOT_FOUND` a connection that is not listed, or not as `user`'s: whoever asks learns no more.
+    pub fn check_owner(&self, connection: &str, user: &str) -> Result<(), Refusal> {
+        let stranger = || Refusal::new(Code::NotFound, "this connection of this user is not listed here; join first");
+        self.people.connection(connection).filter(|known| &*known.user == user).map(drop).ok_or_else(stranger)
+    }
+
     fn known(&self, connection: &str) -> Result<&people::Connection, Refusal> {
         self.people
             .connection(connection)

@@ -49,13 +49,14 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     ]))
 }
 
-/// PRESENCE.SET key conn json
+/// PRESENCE.SET key conn json [USER user]
 pub(crate) fn set(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let (connection, patch) = (args.text("conn")?, args.bytes("json")?);
-    args.end()?;
+    let owner = owner_option(&mut args)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
     let presence = here(&mut open)?;
+    check_owner(presence, connection, owner)?;
     let changed = presence.patch(connection, patch, writer(ctx), &bounds())?;
     settle(ctx, (&name, &key), presence, &changed, c"presence.set");
     Ok(position_reply(presence, None))
@@ -77,32 +78,35 @@ pub(crate) fn beat(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     Ok(changed.connections.into())
 }
 
-/// PRESENCE.LEAVE key conn [GRACE ms]
+/// PRESENCE.LEAVE key conn [GRACE ms] [USER user]
 pub(crate) fn leave(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let connection = args.text("conn")?;
-    let mut grace_ms = None;
+    let (mut grace_ms, mut owner) = (None, None);
     while let Some(word) = args.keyword() {
         match word.as_str() {
             "GRACE" => once(&mut grace_ms, "GRACE", args.integer("ms")?)?,
+            "USER" => once(&mut owner, "USER", args.text("user")?)?,
             _ => return Err(unknown(&word)),
         }
     }
     let mut open = Key::open(ctx, &name, Mode::Write);
     let presence = here(&mut open)?;
+    check_owner(presence, connection, owner)?;
     let changed = presence.leave(connection, grace_ms.unwrap_or(0), writer(ctx), ffi::now_ms(), &bounds())?;
     settle(ctx, (&name, &key), presence, &changed, c"presence.leave");
     Ok(position_reply(presence, Some(changed.connections)))
 }
 
-/// PRESENCE.TYPING key conn ms
+/// PRESENCE.TYPING key conn ms [USER user]
 pub(crate) fn typing(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let (connection, ms) = (args.text("conn")?, args.integer("ms")?);
-    args.end()?;
+    let owner = owner_option(&mut args)?;
     // Who types is the primary's alone: nothing that is stored changes, so the key is opened for reading.
     let mut open = Key::open(ctx, &name, Mode::Read);
     let presence = here(&mut open)?;
+    check_owner(presence, connection, owner)?;
     let count = presence.type_for(connection, ms, ffi::now_ms())?;
     deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
     deadlines::tell(ctx, &key, presence);
@@ -179,6 +183,22 @@ fn settle(
     effects::notify(ctx, event, name);
     deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
     deadlines::tell(ctx, key, presence);
+}
+
+/// `[USER user]`: whose connection it has to be.
+fn owner_option<'a>(args: &mut Args<'a>) -> Result<Option<&'a str>, Trouble> {
+    let mut owner = None;
+    while let Some(word) = args.keyword() {
+        match word.as_str() {
+            "USER" => once(&mut owner, "USER", args.text("user")?)?,
+            _ => return Err(unknown(&word)),
+        }
+    }
+    Ok(owner)
+}
+
+fn check_owner(presence: &Presence, connection: &str, owner: Option<&str>) -> Result<(), Refusal> {
+    owner.map_or(Ok(()), |user| presence.check_owner(connection, user))
 }
 
 fn here<'k>(open: &'k mut Key<'_>) -> Result<&'k mut Presence, Trouble> {

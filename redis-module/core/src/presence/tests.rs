@@ -248,6 +248,16 @@ fn bad_arguments_change_nothing() {
 }
 
 #[test]
+fn a_connection_belongs_to_the_user_that_joined_with_it() {
+    let mut room = Room::new();
+    room.joins("ada", "tab1", "front1");
+    assert_eq!(room.primary.check_owner("tab1", "ada"), Ok(()));
+    for (connection, user) in [("tab1", "ad"), ("tab1", "adaa"), ("tab1", ""), ("tab2", "ada")] {
+        assert_eq!(room.primary.check_owner(connection, user).unwrap_err().code, Code::NotFound, "{connection} {user}");
+    }
+}
+
+#[test]
 fn damaged_bytes_are_refused_without_a_panic() {
     let mut room = Room::new();
     room.joins("ada", "tab1", "front1");

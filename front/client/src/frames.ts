@@ -541,6 +541,8 @@ export type Event =
       room: string;
       user?: string | undefined;
     }
+  /** This front stops and ends the connection next: come back after that time. */
+  | { event: "connection.closing"; retry_after_ms: number }
   /** The stream was deleted or replaced, or with an empty name all streams of the room: open it again. */
   | { event: "room.reset"; room: string; stream: string }
   /** Exactly-what-you-missed is impossible: take the snapshot. */
@@ -702,8 +704,8 @@ export interface MsgNumber {
 export interface MsgPage {
   epoch: string;
   messages: readonly Message[];
-  /** Whether there are further ones in the direction that was asked for; not there with `around`. */
-  more?: boolean | undefined;
+  /** Whether there are further ones in the direction that was asked for; with `around` in either. */
+  more: boolean;
   more_after: boolean;
   more_before: boolean;
   rev: number;

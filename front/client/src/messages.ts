@@ -355,6 +355,7 @@ export class Messages {
       const seen = part.because === "first" ? Infinity : log.newest;
       const before = log.main.messages;
       log.replace(part);
+      if (part.because === "reset") this.reading.replaced();
       this.outbox.replaced();
       const now = log.main.messages;
       const own = now.filter((message) => this.isOwn(message));

@@ -82,6 +82,11 @@ export class Reading {
     this.timer = this.askTimer = undefined;
   }
 
+  /** The log was replaced by another one: nothing of it was read. */
+  replaced(): void {
+    this.mark = this.told = 0;
+  }
+
   /** The front's word on what is unread came, with a snapshot, changes or an answer. */
   adopted(): void {
     const { counts } = this.log;

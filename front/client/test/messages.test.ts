@@ -307,6 +307,19 @@ describe("what is unread", () => {
     expect([bo.messages.unread, bo.messages.readUpTo, front.log("lobby").readBy("bo")]).toEqual([80, 40, 40]);
   });
 
+  test("of a log that was made anew nothing is read", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    for (const text of ["one", "two"]) void ada.messages.post(text);
+    await pass(20);
+    bo.messages.read();
+    await pass(1_100);
+    front.flush("lobby");
+    for (const text of ["three", "four", "five"]) front.post("lobby", text);
+    await pass(3_000);
+    expect([bo.messages.readUpTo, bo.messages.unread, front.log("lobby").readBy("bo")]).toEqual([0, 3, 0]);
+  });
+
   test("deleting and editing change what is counted", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

@@ -26,19 +26,23 @@ use stoa_harness::history::{End, Event, Fact, History, Recorder};
 use stoa_harness::nemesis::{Plan, World};
 use stoa_harness::process::FrontProcess;
 use stoa_harness::proxy::Proxy;
-use stoa_harness::reader::{DOCUMENT, Role, full_name, shown_people};
+use stoa_harness::reader::{DOCUMENT, Role, full_name, known_messages, shown_people};
 use stoa_harness::resuming::{Resuming, Surroundings};
 use stoa_harness::socket::Client;
 use stoa_harness::waiting::SOON;
-use stoa_harness::{Front, Redis, Reply, front};
+use stoa_harness::{Front, Redis, Reply, front, module};
 
 const FRONTS: usize = 3;
 const CLIENTS: usize = 16;
 /// In every room somebody posts a few times a second; in the last one messages are so long that who stops reading
 /// falls behind.
 const ROOMS: [&str; 4] = ["one", "two", "three", "long"];
-/// Events in a page: few, so that some who come back are given a snapshot.
-const PAGE: u64 = 25;
+/// Bytes of the events that somebody who comes back is given: few, so that some are given a snapshot.
+const PAGE_BYTES: u64 = 128 * 1024;
+/// So many of the longest events fit into that for certain.
+const PAGE: u64 = PAGE_BYTES / (LONG_BYTES as u64 + 1024) - 1;
+/// Bytes of a long message.
+const LONG_BYTES: usize = 6 * 1024;
 /// So many of the rooms have a document.
 const DOCUMENTS: usize = 2;
 /// After the last fault everybody stands at the head within this time: a back-off, a resume, and a loaded machine.
@@ -51,6 +55,8 @@ fn what_was_accepted_reaches_everybody_once_and_in_order_whatever_fails() {
     println!("STOA_SEED={seed} STOA_FAULT_SECONDS={}", time.as_secs());
     let plan = Plan::draw(seed, time, FRONTS, CLIENTS);
 
+    // Built before the clock runs.
+    module::front_binary();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let _inside = runtime.enter();
     let recorder = Recorder::new();
@@ -58,7 +64,7 @@ fn what_was_accepted_reaches_everybody_once_and_in_order_whatever_fails() {
     let directory = tempfile::tempdir().unwrap();
 
     let redis =
-        Redis::options().aof().module_argument(&format!("takeover-grace-ms 1000 page-entries-max {PAGE}")).start();
+        Redis::options().aof().module_argument(&format!("takeover-grace-ms 1000 page-bytes-max {PAGE_BYTES}")).start();
     for room in &ROOMS[..DOCUMENTS] {
         redis.ok(&["DOC.CREATE", &key(room, &format!("doc:{DOCUMENT}")), "text"]);
     }
@@ -79,9 +85,8 @@ fn what_was_accepted_reaches_everybody_once_and_in_order_whatever_fails() {
     // What is written now shows that everything works again, to those who missed the last event, too.
     std::thread::sleep(Duration::from_secs(1));
     writing.store(false, Ordering::Relaxed);
-    let (ends, settled_after) = settle(&world);
+    let (history, settled_after) = settle(&world, &recorder);
 
-    let history = History { records: recorder.records(), ends, page: PAGE };
     let lost: usize = world.proxies.iter().map(Proxy::lost).sum();
     println!("{}, {lost} events swallowed, {} faults, calm after {settled_after:?}", figures(&history), plan.faults);
     judge(&history, seed, &world);
@@ -96,7 +101,7 @@ fn roles(client: usize) -> Vec<Role> {
     let role = |room: usize| {
         let long = room == 3;
         let writes = if long { client.is_multiple_of(5) } else { !client.is_multiple_of(4) };
-        let (pace_ms, body_bytes) = if long { (200, 6 * 1024) } else { (1_000, 20) };
+        let (pace_ms, body_bytes) = if long { (200, LONG_BYTES) } else { (1_000, 20) };
         Role {
             room: ROOMS[room].into(),
             posts_every: writes.then_some(Duration::from_millis(pace_ms)),
@@ -108,8 +113,8 @@ fn roles(client: usize) -> Vec<Role> {
 }
 
 /// Waits until everybody stands where the server does, and says how long that took. Writes down what they show, and gives
-/// what the server holds.
-fn settle(world: &World) -> (BTreeMap<Arc<str>, End>, Duration) {
+/// the history up to then.
+fn settle(world: &World, recorder: &Recorder) -> (History, Duration) {
     let started = Instant::now();
     loop {
         let mut ends = heads(&world.redis);
@@ -118,11 +123,12 @@ fn settle(world: &World) -> (BTreeMap<Arc<str>, End>, Duration) {
         let late = started.elapsed() > CALM;
         if late || world.clients.iter().all(arrived) {
             world.clients.iter().for_each(Resuming::record_what_is_shown);
-            // Somebody may have come or gone meanwhile.
+            let records = recorder.records();
+            // Somebody may have come or gone meanwhile, and others may have heard of it.
             if late || heads(&world.redis) == ends {
                 let took = started.elapsed();
                 read_histories(&world.redis, &mut ends);
-                return (ends, took);
+                return (History { records, ends, page: PAGE }, took);
             }
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -133,19 +139,20 @@ fn settle(world: &World) -> (BTreeMap<Arc<str>, End>, Duration) {
 fn heads(redis: &Redis) -> BTreeMap<Arc<str>, End> {
     let mut ends = BTreeMap::new();
     for (n, room) in ROOMS.iter().enumerate() {
+        let end = |head, events: Option<_>, shows| End { head, events, shows, knows: BTreeMap::new() };
         let head = position(&redis.ok(&["MSG.RANGE", &key(room, "log"), "COUNT", "1"]));
-        ends.insert(full_name(room, "log"), End { head, events: Some(Vec::new()), shows: None });
+        ends.insert(full_name(room, "log"), end(head, Some(Vec::new()), None));
 
         let list = redis.ok(&["PRESENCE.LIST", &key(room, "presence")]);
         let members = list.field("members").jsons();
         let people = members.iter().map(|m| (m["user"].as_str().unwrap(), m["connections"].as_u64().unwrap()));
         let shows = Some(shown_people(people));
-        ends.insert(full_name(room, "presence"), End { head: position(&list), events: None, shows });
+        ends.insert(full_name(room, "presence"), end(position(&list), None, shows));
 
         if n < DOCUMENTS {
             let stream = format!("doc:{DOCUMENT}");
             let head = position(&redis.ok(&["DOC.INFO", &key(room, &stream)]));
-            ends.insert(full_name(room, &stream), End { head, events: Some(Vec::new()), shows: None });
+            ends.insert(full_name(room, &stream), end(head, Some(Vec::new()), None));
         }
     }
     ends
@@ -159,6 +166,7 @@ fn read_histories(redis: &Redis, ends: &mut BTreeMap<Arc<str>, End>) {
         let Some(events) = &mut end.events else { continue };
         let frames = everything(redis, if document { "DOC.OPS" } else { "MSG.SINCE" }, &key(room, stream));
         events.extend(frames.iter().filter_map(|frame| Event::read(stream, frame)));
+        end.knows = known_messages(frames.iter());
         if document {
             let text = redis.ok(&["DOC.GET", &key(room, stream)]).field("content").text();
             assert_eq!(replay(&frames), text, "the operations in {room} do not make its text");

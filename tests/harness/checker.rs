@@ -65,14 +65,19 @@ pub fn check(history: &History) -> Vec<Violation> {
     streams.into_iter().flat_map(|(name, stream)| stream.end(history.ends.get(name))).collect()
 }
 
+/// Name, epoch, and the revisions between which it leads.
+type Step<'h> = (&'h str, Epoch, u64, u64);
+
 /// What is known of one stream while the history is read.
 struct Stream<'h> {
     name: &'h Arc<str>,
     page: u64,
     walks: BTreeMap<&'h Arc<str>, Walk<'h>>,
     fates: HashMap<&'h Identity, Fate<'h>>,
-    /// What came at a step from one revision to another.
-    steps: HashMap<(Epoch, u64, u64), (&'h Event, Option<&'h Record>)>,
+    /// What came under a name at a step from one revision to another.
+    steps: HashMap<Step<'h>, (&'h Event, Option<&'h Record>)>,
+    /// Changes that were accepted: of what, and where.
+    touched: Vec<(u64, Position, &'h Record)>,
     violations: Vec<Violation>,
 }
 
@@ -85,6 +90,7 @@ struct Walk<'h> {
     followed: Vec<(u64, u64)>,
     items: HashSet<u64>,
     shows: Option<(&'h str, &'h Record)>,
+    knows: Option<(&'h BTreeMap<u64, String>, &'h Record)>,
 }
 
 /// What became of one write.
@@ -108,6 +114,7 @@ impl<'h> Stream<'h> {
             walks: BTreeMap::new(),
             fates: HashMap::new(),
             steps: HashMap::new(),
+            touched: Vec::new(),
             violations: Vec::new(),
         }
     }
@@ -120,7 +127,10 @@ impl<'h> Stream<'h> {
     fn take(&mut self, record: &'h Record) {
         match &record.fact {
             Fact::Sent { identity, body } => self.sent(record, identity, *body),
-            Fact::Accepted { identity, at, item, duplicate } => self.accepted(record, identity, *at, *item, *duplicate),
+            Fact::Accepted { identity, at, item, touched, duplicate } => {
+                self.touched.extend(touched.map(|item| (item, *at, record)));
+                self.accepted(record, identity, *at, *item, *duplicate);
+            }
             Fact::Refused { identity, code, retry } => {
                 if !retry {
                     let what = format!("{}:{} was refused for good: {code}", identity.client, identity.seq);
@@ -136,6 +146,7 @@ impl<'h> Stream<'h> {
             }
             Fact::Stands(at) => self.stands(record, *at),
             Fact::Shows(what) => self.walk(record).shows = Some((what, record)),
+            Fact::Knows(items) => self.walk(record).knows = Some((items, record)),
             Fact::Broken(why) => {
                 let last = self.walk(record).last;
                 self.broken(Promise::Agreement, &record.client, why.clone(), &[last, Some(record)]);
@@ -225,9 +236,9 @@ impl<'h> Stream<'h> {
         }
     }
 
-    /// One step of the stream is one event, whoever gets it by whatever way.
+    /// Under one name a step of the stream is one event, whoever gets it by whatever way.
     fn same_step(&mut self, event: &'h Event, record: Option<&'h Record>, client: &Arc<str>) {
-        let key = (event.to.epoch, event.from, event.to.rev);
+        let key = (&*event.name, event.to.epoch, event.from, event.to.rev);
         let (first, before) = *self.steps.entry(key).or_insert((event, record));
         if event.frame.is_some() && first != event {
             let what = format!("two events lead from {} to {}: {first:?} and {event:?}", event.from, event.to);
@@ -296,8 +307,23 @@ impl<'h> Stream<'h> {
                 let what = format!("the server holds {holds:?}, the client shows {shows:?}");
                 self.broken(Promise::Agreement, client, what, &[Some(record)]);
             }
+            self.knows_what_is_true(client, &walk, end);
         }
         self.violations
+    }
+
+    fn knows_what_is_true(&mut self, client: &Arc<str>, walk: &Walk<'h>, end: &End) {
+        let Some((items, record)) = walk.knows else { return };
+        // One is enough: the record of all is long.
+        let wrong = items.keys().find(|item| end.knows.get(item) != items.get(item));
+        // Whoever knows of one thing knows of all that came after it.
+        let oldest = items.keys().next().copied().unwrap_or(u64::MAX);
+        let unknown = end.knows.range(oldest..).map(|(item, _)| item).find(|item| !items.contains_key(item));
+        if let Some(item) = wrong.or(unknown) {
+            let (holds, knows) = (end.knows.get(item), items.get(item));
+            let what = format!("at {:?} the server holds of {item} {holds:?}, the client knows {knows:?}", record.at);
+            self.broken(Promise::Agreement, client, what, &[walk.last]);
+        }
     }
 
     /// The server's own history: without holes, each identity once, nothing that nobody sent.
@@ -341,6 +367,12 @@ impl<'h> Stream<'h> {
                 Some(rev) if *rev >= at.rev => {}
                 Some(rev) => lost.push((format!("{item} was accepted at {at} and stands at {rev}"), record)),
                 None => lost.push((format!("{item} was accepted at {at} and is not there"), record)),
+            }
+        }
+        let newest: HashMap<u64, u64> = events.iter().filter_map(|event| Some((event.item?, event.to.rev))).collect();
+        for (item, at, record) in &self.touched {
+            if newest.get(item).is_none_or(|rev| *rev < at.rev) {
+                lost.push((format!("{item} was changed at {at} and stands at {:?}", newest.get(item)), *record));
             }
         }
         for (what, record) in lost {

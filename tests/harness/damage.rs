@@ -24,13 +24,15 @@ pub enum Damage {
     TakeAResendForANewWrite,
     EndBehindTheHead,
     ShowSomethingElse,
+    KnowSomethingElse,
+    ForgetAChange,
     ResetWithoutNeed,
     RefuseForGood,
     LieAboutAPosition,
 }
 
 /// All ways.
-pub const ALL: [Damage; 15] = [
+pub const ALL: [Damage; 17] = [
     Damage::DropADelivery,
     Damage::DropADeliveryAndCloseTheHole,
     Damage::SwapTwoDeliveries,
@@ -43,6 +45,8 @@ pub const ALL: [Damage; 15] = [
     Damage::TakeAResendForANewWrite,
     Damage::EndBehindTheHead,
     Damage::ShowSomethingElse,
+    Damage::KnowSomethingElse,
+    Damage::ForgetAChange,
     Damage::ResetWithoutNeed,
     Damage::RefuseForGood,
     Damage::LieAboutAPosition,
@@ -56,10 +60,11 @@ impl Damage {
             Damage::ResetWithoutNeed | Damage::LieAboutAPosition => Promise::Order,
             Damage::DuplicateADelivery | Damage::ReuseAnIdentity => Promise::Once,
             Damage::DropADeliveryAndCloseTheHole | Damage::LoseAnAcceptedWrite => Promise::Kept,
+            Damage::ForgetAChange => Promise::Kept,
             Damage::ChangeABody | Damage::RefuseForGood => Promise::Kept,
             Damage::GiveAResendAnotherAnswer | Damage::TakeAResendForANewWrite => Promise::SameAnswer,
             Damage::EndBehindTheHead => Promise::Arrival,
-            Damage::ReuseARevision | Damage::ShowSomethingElse => Promise::Agreement,
+            Damage::ReuseARevision | Damage::ShowSomethingElse | Damage::KnowSomethingElse => Promise::Agreement,
         }
     }
 
@@ -73,7 +78,7 @@ impl Damage {
                 records.remove(at);
             }
             Damage::DropADeliveryAndCloseTheHole => {
-                let (at, next) = pick_pair(records, rng)?;
+                let (at, next) = pick_pair_told_once(records, rng)?;
                 let from = event(&records[at])?.from;
                 event_mut(&mut records[next])?.from = from;
                 records.remove(at);
@@ -93,7 +98,7 @@ impl Damage {
                 event_mut(&mut records[at])?.frame = Some(0);
             }
             Damage::ReuseAnIdentity => {
-                let (at, next) = pick_pair(records, rng)?;
+                let (at, next) = pick_pair_told_once(records, rng)?;
                 let identity = event(&records[at])?.identity.clone();
                 event_mut(&mut records[next])?.identity = identity;
             }
@@ -140,6 +145,19 @@ impl Damage {
                 // Clients may show something more than once: the last counts.
                 let at = records.iter().rposition(shown)?;
                 records[at].fact = Fact::Shows("something else".into());
+            }
+            Damage::KnowSomethingElse => {
+                let knows = |record: &Record| matches!(&record.fact, Fact::Knows(items) if !items.is_empty());
+                let at = records.iter().rposition(knows)?;
+                let Fact::Knows(items) = &mut records[at].fact else { return None };
+                items.values_mut().next()?.push('!');
+            }
+            Damage::ForgetAChange => {
+                let changes = |record: &Record| matches!(record.fact, Fact::Accepted { touched: Some(_), .. });
+                let at = pick(records, rng, changes)?;
+                let head = history.ends.get(&records[at].stream)?.head;
+                let Fact::Accepted { at, .. } = &mut records[at].fact else { return None };
+                at.rev = head.rev + 1;
             }
             Damage::ResetWithoutNeed => {
                 let (at, _) = pick_pair(records, rng)?;
@@ -204,6 +222,17 @@ fn pick_pair(records: &[Record], rng: &mut SmallRng) -> Option<(usize, usize)> {
         let next = at + 1 + records[at + 1..].iter().take(20_000).position(tells)?;
         (named(&records[next]) && event(&records[next])?.from == event(first)?.to.rev).then_some((at, next))
     })
+}
+
+/// As [`pick_pair`], where the client hears of what the first is about by no other event.
+fn pick_pair_told_once(records: &[Record], rng: &mut SmallRng) -> Option<(usize, usize)> {
+    let is_told_once = |(at, _): &(usize, usize)| {
+        let first = &records[*at];
+        let item = |record: &Record| event(record).and_then(|event| event.item);
+        let tells = |r: &&Record| of(r, &first.client, &first.stream) && item(r) == item(first);
+        records.iter().filter(tells).count() == 1
+    };
+    (0..1_000).filter_map(|_| pick_pair(records, rng)).find(is_told_once)
 }
 
 /// Takes an accepted write out of the stored history and out of everybody's deliveries, and closes every hole.

@@ -56,8 +56,10 @@ pub enum Fact {
         identity: Identity,
         /// Where it stands, by the answer.
         at: Position,
-        /// What it became; `None` if nothing was left to do.
+        /// What it became; `None` if it made nothing new.
         item: Option<u64>,
+        /// What it changed, where that is told by a number.
+        touched: Option<u64>,
         /// Whether the answer says that it was accepted before.
         duplicate: bool,
     },
@@ -85,6 +87,8 @@ pub enum Fact {
     Stands(Position),
     /// What the client shows in the end.
     Shows(String),
+    /// What the client knows of single things in the end, by their numbers.
+    Knows(BTreeMap<u64, String>),
     /// The client could not make sense of what it was told.
     Broken(String),
     /// Nothing to judge: a connection came, ended, a fault began.
@@ -113,6 +117,8 @@ pub struct End {
     pub events: Option<Vec<Event>>,
     /// What everybody has to show.
     pub shows: Option<String>,
+    /// What is true of single things; who knows of one has to know this.
+    pub knows: BTreeMap<u64, String>,
 }
 
 /// All that happened.
@@ -122,7 +128,7 @@ pub struct History {
     pub records: Vec<Record>,
     /// What remained, by room and stream.
     pub ends: BTreeMap<Arc<str>, End>,
-    /// How many events the server gives to somebody who comes back; more than that is a snapshot.
+    /// How many missed events somebody who comes back is given for certain; who missed more may get a snapshot.
     pub page: u64,
 }
 
@@ -171,9 +177,9 @@ impl Event {
         let at = &frame["message"];
         let part = if at.is_object() { at } else { frame };
         let identity = part["client"].as_str().zip(part["seq"].as_u64());
-        // Gathered events tell what changed since `from`: they depend on when somebody asked.
-        let same_for_all = !stream.ends_with("presence");
-        let as_it_was_sent = frame["event"] == "msg.posted" && rev == from + 1;
+        // Gathered events tell the newest of what changed since `from`: they depend on when somebody asked.
+        let same_for_all = !stream.ends_with("presence") && frame["event"] != "msg.read";
+        let as_it_was_sent = frame["event"] == "msg.posted" && at.get("edited_at_ms").is_none();
         Some(Event {
             name: frame["event"].as_str()?.into(),
             from,
@@ -202,8 +208,9 @@ impl Record {
     pub fn to_json(&self) -> Value {
         let mut line = match &self.fact {
             Fact::Sent { identity, body } => json!({"fact": "sent", "identity": identity.to_json(), "body": body}),
-            Fact::Accepted { identity, at, item, duplicate } => json!({"fact": "accepted",
-                "identity": identity.to_json(), "at": at.to_string(), "item": item, "duplicate": duplicate}),
+            Fact::Accepted { identity, at, item, touched, duplicate } => json!({"fact": "accepted",
+                "identity": identity.to_json(), "at": at.to_string(), "item": item, "touched": touched,
+                "duplicate": duplicate}),
             Fact::Refused { identity, code, retry } => {
                 json!({"fact": "refused", "identity": identity.to_json(), "code": code, "retry": retry})
             }
@@ -216,6 +223,7 @@ impl Record {
             Fact::Reset => json!({"fact": "reset"}),
             Fact::Stands(at) => json!({"fact": "stands", "at": at.to_string()}),
             Fact::Shows(what) => json!({"fact": "shows", "what": what}),
+            Fact::Knows(items) => json!({"fact": "knows", "items": items}),
             Fact::Broken(why) => json!({"fact": "broken", "why": why}),
             Fact::Note(text) => json!({"fact": "note", "text": text}),
         };

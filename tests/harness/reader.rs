@@ -2,14 +2,19 @@
 //! [`crate::resuming`] carries the frames.
 //!
 //! It keeps a position per stream and every write that was not answered, and writes all it sees into a history before
-//! it thinks about it. It writes messages one at a time per room, since a sequence that is overtaken by a later one may
+//! it thinks about it. It writes to a log one thing at a time, since a sequence that is overtaken by a later one may
 //! be refused; and one operation at a time per document, as an editor does.
 
-use crate::editor::{Editor, apply, replace};
-use crate::history::{Event, Fact, Identity, Recorder, digest};
+mod shown;
+mod writing;
+
+use crate::editor::Editor;
+use crate::history::{Event, Fact, Identity, Recorder};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
+use shown::Message;
+pub use shown::{known_messages, shown_people};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +22,6 @@ use stoa_core::epoch::Position;
 
 /// The document of every room.
 pub const DOCUMENT: &str = "main";
-/// A text beyond this many characters shrinks rather than grows.
-const TEXT_CHARS: usize = 300;
 /// One accepted message in so many is sent again later, with the same identity.
 const AGAIN_ONE_IN: u32 = 12;
 /// Pause before a write that was refused for now is sent again.
@@ -39,14 +42,16 @@ pub struct Role {
 
 /// What a reply is the answer to.
 enum Asked {
-    Post { room: usize, identity: Identity, again: bool },
+    Write { room: usize, identity: Identity, again: bool },
     Submit { room: usize, identity: Identity },
-    Ping,
+    Nothing,
 }
 
-struct Post {
+/// A write to a log.
+struct Write {
     identity: Identity,
-    body: Value,
+    /// Its fields, beside the room and the identity.
+    fields: Value,
 }
 
 struct Document {
@@ -65,8 +70,10 @@ struct Room {
     posts: Option<(Duration, usize)>,
     next_at: Instant,
     seq: u64,
-    unanswered: Option<(Post, Option<Instant>)>,
-    again: Vec<(Instant, Post)>,
+    unanswered: Option<(Write, Option<Instant>)>,
+    again: Vec<(Instant, Write)>,
+    messages: BTreeMap<u64, Message>,
+    own: Vec<u64>,
     document: Option<Document>,
 }
 
@@ -94,6 +101,8 @@ impl Reader {
             seq: 0,
             unanswered: None,
             again: Vec::new(),
+            messages: BTreeMap::new(),
+            own: Vec::new(),
             document: role.edits_every.map(|every| Document {
                 editor: Editor::new(name),
                 every,
@@ -173,7 +182,7 @@ impl Reader {
         let mut frames = Vec::new();
         let mut wake_at = now + Duration::from_millis(200);
         for room in 0..self.rooms.len() {
-            self.due_posts(room, now, writing, &mut frames);
+            self.due_writes(room, now, writing, &mut frames);
             self.due_edits(room, now, writing, &mut frames);
             let room = &self.rooms[room];
             let posts = room.posts.filter(|_| writing && room.unanswered.is_none()).map(|_| room.next_at);
@@ -187,7 +196,7 @@ impl Reader {
 
     /// A `ping`, to learn whether the front still answers.
     pub fn ping(&mut self) -> Value {
-        self.ask(Asked::Ping, json!({"do": "ping"}))
+        self.ask(Asked::Nothing, json!({"do": "ping"}))
     }
 
     /// Whether all that it wrote is known to the server.
@@ -209,6 +218,8 @@ impl Reader {
         for room in &self.rooms {
             let people = shown_people(room.people.iter().map(|(user, connections)| (user.as_str(), *connections)));
             self.recorder.record(&self.name, &full_name(&room.name, "presence"), Fact::Shows(people));
+            let messages = room.messages.iter().map(|(n, message)| (*n, message.shown())).collect();
+            self.recorder.record(&self.name, &full_name(&room.name, "log"), Fact::Knows(messages));
             if let Some(document) = &room.document {
                 let stream = full_name(&room.name, &format!("doc:{DOCUMENT}"));
                 self.recorder.record(&self.name, &stream, Fact::Shows(document.editor.text().to_owned()));
@@ -227,93 +238,13 @@ impl Reader {
         self.recorder.record(&self.name, &full_name(&self.rooms[room].name, stream), fact);
     }
 
-    /// A time around a mean, never more than twice as long.
-    fn after(&mut self, mean: Duration) -> Duration {
-        mean.mul_f64(self.rng.random_range(0.0..2.0))
-    }
-
-    // Writing.
-
-    fn due_posts(&mut self, at: usize, now: Instant, writing: bool, frames: &mut Vec<Value>) {
-        if let Some((every, bytes)) = self.rooms[at].posts
-            && writing
-            && self.rooms[at].unanswered.is_none()
-            && self.rooms[at].next_at <= now
-        {
-            let pause = self.after(every);
-            let room = &mut self.rooms[at];
-            (room.next_at, room.seq) = (now + pause, room.seq + 1);
-            let identity = Identity { client: self.name.clone(), seq: room.seq };
-            let text = format!("{}-{} {}", identity.client, identity.seq, "x".repeat(bytes));
-            room.unanswered = Some((Post { identity, body: json!({"text": text}) }, Some(now)));
-        }
-        let due = self.rooms[at].unanswered.as_mut().filter(|(_, send_at)| send_at.is_some_and(|at| at <= now));
-        if let Some((post, send_at)) = due {
-            *send_at = None;
-            let (identity, body) = (post.identity.clone(), post.body.clone());
-            frames.push(self.post_frame(at, identity, &body, false));
-        }
-        let again: Vec<(Instant, Post)> = self.rooms[at].again.extract_if(.., |(due, _)| *due <= now).collect();
-        for (_, post) in again {
-            frames.push(self.post_frame(at, post.identity, &post.body, true));
-        }
-    }
-
-    fn post_frame(&mut self, room: usize, identity: Identity, body: &Value, again: bool) -> Value {
-        self.record(room, "log", Fact::Sent { identity: identity.clone(), body: Some(digest(body)) });
-        let frame = json!({"do": "msg.post", "room": self.rooms[room].name, "body": body,
-                           "client": *identity.client, "seq": identity.seq});
-        self.ask(Asked::Post { room, identity, again }, frame)
-    }
-
-    fn due_edits(&mut self, at: usize, now: Instant, writing: bool, frames: &mut Vec<Value>) {
-        let Some(every) = self.rooms[at].document.as_ref().filter(|d| writing && d.next_at <= now).map(|d| d.every)
-        else {
-            return self.submit(at, now, frames);
-        };
-        let pause = self.after(every);
-        let opened = self.rooms[at].held.keys().any(|stream| stream.starts_with("doc:"));
-        if let Some(document) = self.rooms[at].document.as_mut() {
-            document.next_at = now + pause;
-            if opened {
-                document.editor.edit(any_edit(document.editor.text(), &mut self.rng));
-            }
-        }
-        self.submit(at, now, frames);
-    }
-
-    fn submit(&mut self, at: usize, now: Instant, frames: &mut Vec<Value>) {
-        let Some(document) = &mut self.rooms[at].document else { return };
-        let submit = match document.editor.submit() {
-            Some(submit) => Some(submit),
-            None if document.send_at.is_some_and(|at| at <= now) => document.editor.resubmit(),
-            None => return,
-        };
-        document.send_at = None;
-        let Some(mut frame) = submit else { return };
-        let client: Arc<str> = document.editor.client().into();
-        let identity = Identity { client, seq: frame["seq"].as_u64().unwrap_or_default() };
-        (frame["do"], frame["doc"]) = (json!("doc.submit"), json!(DOCUMENT));
-        frame["room"] = json!(self.rooms[at].name);
-        let sent = Fact::Sent { identity: identity.clone(), body: None };
-        self.record(at, &format!("doc:{DOCUMENT}"), sent);
-        frames.push(self.ask(Asked::Submit { room: at, identity }, frame));
-    }
-
-    // Reading.
-
     fn take_answer(&mut self, asked: Asked, frame: &Value) {
         let (ok, error) = (&frame["ok"], &frame["error"]);
         let at = position(ok);
         match asked {
-            Asked::Ping => {}
-            Asked::Post { room, identity, again } => match at {
-                Some(at) => {
-                    let duplicate = ok["duplicate"] == true;
-                    let item = ok["n"].as_u64();
-                    self.record(room, "log", Fact::Accepted { identity, at, item, duplicate });
-                    self.post_is_answered(room, again);
-                }
+            Asked::Nothing => {}
+            Asked::Write { room, identity, again } => match at {
+                Some(at) => self.write_is_accepted(room, identity, again, at, ok),
                 None => {
                     let retry = self.refused(room, "log", identity, error);
                     if let Some((_, send_at)) = self.rooms[room].unanswered.as_mut().filter(|_| !again) {
@@ -334,22 +265,33 @@ impl Reader {
                 let present = editor.filter(|editor| vain && editor.client() == &*identity.client);
                 let taken = present.map_or(Ok(()), |editor| editor.was_in_vain(seq, at.rev));
                 let item = (!vain).then_some(at.rev);
-                self.record(room, &stream, Fact::Accepted { identity, at, item, duplicate });
+                self.record(room, &stream, Fact::Accepted { identity, at, item, touched: None, duplicate });
                 self.note_broken(room, &stream, taken);
             }
         }
     }
 
-    /// A message was accepted. Some are sent once more after a while, as if the answer had been lost.
-    fn post_is_answered(&mut self, room: usize, again: bool) {
+    /// A write was accepted. Some are sent once more after a while, as if the answer had been lost.
+    fn write_is_accepted(&mut self, room: usize, identity: Identity, again: bool, at: Position, ok: &Value) {
+        let n = ok["n"].as_u64();
+        // What changed nothing has no place in the stream.
+        let changed = ok["changed"] != false;
+        let is_post = ok.get("changed").is_none();
+        if changed {
+            let (item, touched) = if is_post { (n, None) } else { (None, n) };
+            let duplicate = ok["duplicate"] == true;
+            self.record(room, "log", Fact::Accepted { identity, at, item, touched, duplicate });
+        }
         if again {
             return;
         }
-        if let Some((post, _)) = self.rooms[room].unanswered.take()
+        self.rooms[room].own.extend(n.filter(|_| is_post));
+        if let Some((write, _)) = self.rooms[room].unanswered.take()
+            && changed
             && self.rng.random_ratio(1, AGAIN_ONE_IN)
         {
             let at = Instant::now() + Duration::from_millis(self.rng.random_range(0..2_000));
-            self.rooms[room].again.push((at, post));
+            self.rooms[room].again.push((at, write));
         }
     }
 
@@ -369,7 +311,9 @@ impl Reader {
         *held = event.to;
         self.record(room, stream, Fact::Delivered(event));
         let room_state = &mut self.rooms[room];
-        if stream == "presence" {
+        if stream == "log" {
+            room_state.take_message(frame);
+        } else if stream == "presence" {
             // Who left and came back since `from` is in both lists.
             for left in frame["left"].as_array().into_iter().flatten() {
                 room_state.people.remove(left["user"].as_str().unwrap_or_default());
@@ -408,7 +352,11 @@ impl Reader {
     fn load(&mut self, room: usize, stream: &str, part: &Value) {
         let name = self.name.clone();
         let room_state = &mut self.rooms[room];
-        if stream == "presence" {
+        if stream == "log" {
+            room_state.messages.clear();
+            let messages = part["messages"].as_array().into_iter().flatten();
+            room_state.messages = messages.filter_map(Message::read).collect();
+        } else if stream == "presence" {
             room_state.people.clear();
             part["members"].as_array().into_iter().flatten().for_each(|member| room_state.take_member(member));
         } else if let Some(document) = room_state.document.as_mut().filter(|_| stream.starts_with("doc:")) {
@@ -434,44 +382,12 @@ impl Reader {
     }
 }
 
-impl Room {
-    fn take_member(&mut self, member: &Value) {
-        if let (Some(user), Some(connections)) = (member["user"].as_str(), member["connections"].as_u64()) {
-            self.people.insert(user.to_owned(), connections);
-        }
-    }
-}
-
 /// The name of a stream in a history.
 pub fn full_name(room: &str, stream: &str) -> Arc<str> {
     format!("{room}/{stream}").into()
 }
 
-/// Who is here, with how many connections.
-pub fn shown_people<'a>(people: impl Iterator<Item = (&'a str, u64)>) -> String {
-    let people: BTreeMap<&str, u64> = people.collect();
-    json!(people).to_string()
-}
-
 /// The position that a frame or a part of an answer leads to.
 fn position(frame: &Value) -> Option<Position> {
     Some(Position { epoch: frame["epoch"].as_str()?.parse().ok()?, rev: frame["rev"].as_u64()? })
-}
-
-/// Somebody types or deletes a little somewhere.
-fn any_edit(text: &str, rng: &mut SmallRng) -> stoa_core::op::Operation {
-    let chars: Vec<char> = text.chars().collect();
-    let units = |chars: &[char]| chars.iter().map(|c| c.len_utf16()).sum::<usize>();
-    let at = rng.random_range(0..=chars.len());
-    let shrinks = chars.len() > TEXT_CHARS || rng.random_ratio(1, 3);
-    let removed = if shrinks { rng.random_range(0..=5.min(chars.len() - at)) } else { 0 };
-    let inserted: String = if shrinks && removed > 0 {
-        String::new()
-    } else {
-        let letters = ['a', 'b', 'é', '\n', '😀'];
-        (0..rng.random_range(1..4)).map(|_| letters[rng.random_range(0..letters.len())]).collect()
-    };
-    let operation = replace(units(&chars[..at]), units(&chars[at..at + removed]), &inserted);
-    debug_assert!(apply(text, &operation).is_some());
-    operation
 }

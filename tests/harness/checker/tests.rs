@@ -28,6 +28,11 @@ fn posted(seq: u64) -> Event {
     }
 }
 
+/// An earlier message as it is after a change.
+fn changed(item: u64, rev: u64) -> Event {
+    Event { name: "msg.changed".into(), item: Some(item), identity: Some(identity(item)), body: None, ..posted(rev) }
+}
+
 struct Story {
     history: History,
     head: u64,
@@ -66,16 +71,33 @@ impl Story {
 
     fn answer(&mut self, seq: u64, duplicate: bool) {
         let (identity, at) = (identity(seq), position(seq));
-        self.tell("ada", Fact::Accepted { identity, at, item: Some(seq), duplicate });
+        self.tell("ada", Fact::Accepted { identity, at, item: Some(seq), touched: None, duplicate });
+    }
+
+    /// Ada changes what she posted last: everybody gets it as it is now.
+    fn edit(&mut self, readers: &[&str]) {
+        let item = self.head;
+        self.head += 1;
+        let seq = self.head;
+        let changed = changed(item, seq);
+        self.tell("ada", Fact::Sent { identity: identity(seq), body: None });
+        for reader in readers {
+            self.tell(reader, Fact::Delivered(changed.clone()));
+        }
+        let (identity, at) = (identity(seq), position(seq));
+        let accepted = Fact::Accepted { identity, at, item: None, touched: Some(item), duplicate: false };
+        self.tell("ada", accepted);
     }
 
     fn end(mut self) -> History {
         for client in ["ada", "bo"] {
             self.tell(client, Fact::Stands(position(self.head)));
             self.tell(client, Fact::Shows("this".into()));
+            self.tell(client, Fact::Knows(BTreeMap::from([(2, "two".into())])));
         }
         let events = (1..=self.head).map(posted).collect();
-        let end = End { head: position(self.head), events: Some(events), shows: Some("this".into()) };
+        let knows = BTreeMap::from([(1, "one".into()), (2, "two".into())]);
+        let end = End { head: position(self.head), events: Some(events), shows: Some("this".into()), knows };
         self.history.ends.insert(LOG.into(), end);
         self.history
     }
@@ -93,7 +115,14 @@ fn good() -> History {
     (0..11).for_each(|_| story.post(&["ada"]));
     story.tell("bo", Fact::Snapshot { because: "far".into(), at: position(24) });
     (0..8).for_each(|_| story.post(&["bo", "ada"]));
-    story.end()
+    story.edit(&["bo", "ada"]);
+    (0..3).for_each(|_| story.post(&["bo", "ada"]));
+    let mut history = story.end();
+    // The history tells each message once, at its last change: 32 went, and what is at 33 is 32.
+    let events = history.ends.get_mut(LOG).unwrap().events.as_mut().unwrap();
+    let edited = Event { name: "msg.posted".into(), from: 31, ..changed(32, 33) };
+    events.splice(31..33, [edited]);
+    history
 }
 
 fn broken(history: &History) -> Vec<Promise> {

@@ -141,7 +141,7 @@ export class Sync {
 
   /** The front's word on where this document stands, in the answer to a join, or unasked. */
   adopt(part: StreamPart): void {
-    // While `doc.open` is under way its answer counts, which the front makes last or has made first.
+    // While `doc.open` is under way, what it is answered counts, and nothing else.
     if (this.obstacle === "closed" || this.line === "opening") return;
     // Only `doc.open` creates.
     if (part.outcome === "missing" && this.create !== undefined) return this.ask("position");
@@ -212,6 +212,7 @@ export class Sync {
     this.obstacle = undefined;
     const position = { epoch: part.epoch, rev: part.rev };
     const { copy, attempts } = this;
+    if (!this.keeping.isOwn()) copy?.abandon();
     if (part.outcome === "changes") {
       for (const event of part.events) this.receive(event);
       if (this.line !== "live") return;
@@ -228,7 +229,6 @@ export class Sync {
       this.hooks.cursors(part.cursors);
       if (part.because === "rollback") this.hooks.lost(part.history_end);
     }
-    if (!this.keeping.isOwn()) copy?.abandon();
     if (this.accepted === "forgotten") copy?.conclude();
     // One of the events may have made way for the next operation already.
     if (this.attempts === attempts) this.resend();

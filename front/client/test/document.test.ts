@@ -385,7 +385,6 @@ describe("replaced history", () => {
     front.cut();
     front.delay = () => 0;
     front.opsKept = 0;
-    front.doc("lobby", "main").written.set(`${ada.stoa.client}:1`, { rev: 1, epoch: front.doc("lobby", "main").epoch, op: null, concurrent: [] });
     await pass(5_000);
     expect([text(), ada.document.text, ada.document.state]).toEqual(["1abc", "1abc", "synchronised"]);
   });

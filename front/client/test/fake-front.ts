@@ -501,7 +501,11 @@ export class FakeFront {
     if (doc === undefined) throw no("NOT_FOUND");
     const identity = `${client}:${seq}`;
     const before = doc.written.get(identity);
-    if (before !== undefined) return { ...before, duplicate: true };
+    if (before !== undefined) {
+      const { op: applied, ...answer } = before;
+      const isKept = doc.rev - (before["rev"] as number) < this.opsKept;
+      return { ...answer, ...(isKept ? { op: applied } : {}), duplicate: true };
+    }
     if (epoch !== doc.epoch) throw no("RESET");
     if (rev > doc.rev) throw no("AHEAD");
     if (doc.rev - rev > this.opsKept) throw no("STALE");

@@ -196,13 +196,18 @@ export class Messages {
    * ```
    *
    * @param options as for `post`; `text` is what it begins with
-   * @returns resolves when the message is there; rejects as `post`. It does not survive a reload: the front finishes it then,
-   * as `interrupted`
+   * @returns resolves when the message is there; rejects as `post`, but it is not queued any more after `TIMEOUT`. It does not
+   * survive a reload: the front finishes it then, as `interrupted`
    */
   async stream(options: PostOptions & { text?: string } = {}): Promise<MessageStream> {
     const { type = "text", reply, mentions, meta, text = "" } = options;
     const { entry, done } = this.add({ do: "msg.post", body: text, type, reply, mentions, meta, streaming: true });
-    const n = (await done)?.n;
+    const posted = await done.catch((error: unknown) => {
+      // Nobody would go on with it.
+      this.outbox.drop(entry);
+      throw error;
+    });
+    const n = posted?.n;
     if (n === undefined) throw new StoaError("FORGOTTEN", "the message was posted, and its number is not known");
     const stream = new MessageStream(
       {

@@ -167,6 +167,13 @@ export class Outbox {
     for (const entry of [...this.waiting]) this.fail(entry, error);
   }
 
+  /** Nobody wants this write any more. If it is on its way, it may happen all the same. */
+  drop(entry: Entry): void {
+    if (this.waiting.includes(entry)) this.remove(entry);
+    this.promises.delete(entry);
+    this.host.changed();
+  }
+
   /** An own post was told: whether it was one of these. */
   confirm({ client, seq, n }: WireMessage): boolean {
     const entry = this.waiting.find((it) => it.write.do === "msg.post" && it.client === client && it.seq === seq);

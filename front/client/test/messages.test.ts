@@ -164,6 +164,19 @@ describe("streams", () => {
     expect(() => answer.append("x")).toThrow(expect.objectContaining({ code: "CLOSED" }) as Error);
   });
 
+  test("one that cannot begin in time is given up", async () => {
+    const ada = person("ada", { ackTimeoutMs: 2_000 });
+    await pass(10);
+    front.down = true;
+    front.cut();
+    const begun = expect(ada.messages.stream({ text: "too late" })).rejects.toMatchObject({ code: "TIMEOUT" });
+    await pass(2_100);
+    await begun;
+    front.down = false;
+    await pass(5_000);
+    expect([ada.messages.list, front.messages("lobby")]).toEqual([[], []]);
+  });
+
   test("half a character waits for the other half", async () => {
     const ada = person("ada");
     await pass(10);

@@ -3,7 +3,7 @@
 //! A room's people write and react again and again under the same few names; shared, a name in a message costs two
 //! words and no allocation.
 
-use std::collections::HashSet;
+use foldhash::HashSet;
 use std::sync::Arc;
 
 /// A user, a client or a reaction.

@@ -5,7 +5,8 @@
 
 use super::message::{EVERYBODY, Message};
 use super::names::{Name, Names};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use foldhash::HashMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Numbers of messages in ascending order.
 type Numbers = VecDeque<u64>;

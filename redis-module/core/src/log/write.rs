@@ -116,7 +116,6 @@ impl Log {
     /// Refuses with `INVALID_ARGUMENT`, `INVALID_JSON`, `TOO_LARGE`, `NOT_FOUND` (the message it answers), `FULL`
     /// (too many are streamed) or `FORGOTTEN`; then nothing has changed.
     pub fn post(&mut self, post: &Post<'_>, actor: Actor<'_>, call: &Call<'_>) -> Result<Written, Refusal> {
-        check_id("user", actor.user, false)?;
         check_kind(post.kind)?;
         let body = if post.streaming {
             checked_beginning(post.body, call.bounds)?

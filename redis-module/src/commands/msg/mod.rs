@@ -29,6 +29,9 @@ use stoa_core::refusal::{Code, Refusal};
 /// Messages that MSG.RANGE gives when the caller says nothing.
 pub(super) const RANGE_COUNT: usize = 50;
 
+/// Fields that the reply of a write has at most.
+const REPLY_FIELDS: usize = 6;
+
 /// Fields of a reply.
 type Fields = Vec<(&'static str, Reply)>;
 
@@ -88,12 +91,12 @@ fn opened<'k>(key: &'k mut Key<'_>) -> Result<&'k mut Log, Trouble> {
     key.value_mut::<Log>()?.ok_or_else(|| Refusal::new(Code::NotFound, "nothing was said here yet").into())
 }
 
-/// Replicates and announces what a write changed, and begins its reply: `rev`, `epoch`, `duplicate`, `changed`.
+/// Replicates and announces what a write changed, and begins its reply: `n`, `rev`, `epoch`, `duplicate`.
 fn told(
     ctx: &Ctx<'_>,
     (name, key): (&Word<'_>, &RoomKey<'_>),
     log: &Log,
-    written: &Written,
+    (n, written): (u64, &Written),
     connection: Option<&str>,
     event: &CStr,
 ) -> Fields {
@@ -101,14 +104,20 @@ fn told(
         effects::tell_of_message(ctx, key, log, accepted, connection.unwrap_or_default());
         effects::notify(ctx, event, name);
     }
-    let is_duplicate = matches!(written.outcome, Outcome::Duplicate);
-    let is_changed = is_duplicate || matches!(written.outcome, Outcome::Accepted(_));
-    vec![
+    let mut fields = Vec::with_capacity(REPLY_FIELDS);
+    fields.extend([
+        ("n", n.into()),
         ("rev", written.answer.rev.into()),
-        ("epoch", epoch_reply(log.epochs().current())),
-        ("duplicate", is_duplicate.into()),
-        ("changed", is_changed.into()),
-    ]
+        // A resend gets the first answer, in whichever epoch that was.
+        ("epoch", epoch_reply(log.epochs().of(written.answer.rev))),
+        ("duplicate", matches!(written.outcome, Outcome::Duplicate).into()),
+    ]);
+    fields
+}
+
+/// Whether the write, or the first one if it was resent, found something to change.
+fn changed(written: &Written) -> (&'static str, Reply) {
+    ("changed", (written.outcome != Outcome::Unchanged).into())
 }
 
 /// Tells when the log has something to end by itself.

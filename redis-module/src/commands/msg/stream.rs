@@ -1,6 +1,6 @@
 //! Messages that people read while they are written.
 
-use super::{Options, call, open, opened, reschedule, told};
+use super::{Options, call, changed, open, opened, reschedule, told};
 use crate::args::{Args, once};
 use crate::commands::stream_key;
 use crate::ffi::Ctx;
@@ -23,9 +23,7 @@ pub(crate) fn append(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (mut open, bounds) = (open(ctx, &name), bounds());
     let log = opened(&mut open)?;
     let appended = log.append(n, chunk, at, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = vec![("n", n.into())];
-    fields.extend(told(ctx, (&name, &key), log, &appended, options.connection, c"msg.append"));
-    fields.pop();
+    let mut fields = told(ctx, (&name, &key), log, (n, &appended), options.connection, c"msg.append");
     fields.push(("length", appended.answer.number.into()));
     fields.push(("cancelled", log.is_cancelled(n).into()));
     Ok(Reply::Map(fields))
@@ -42,8 +40,8 @@ pub(crate) fn finish(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (mut open, bounds) = (open(ctx, &name), bounds());
     let log = opened(&mut open)?;
     let finished = log.finish(n, body, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = vec![("n", n.into())];
-    fields.extend(told(ctx, (&name, &key), log, &finished, options.connection, c"msg.finish"));
+    let mut fields = told(ctx, (&name, &key), log, (n, &finished), options.connection, c"msg.finish");
+    fields.push(changed(&finished));
     reschedule(ctx, &key, log, &bounds);
     Ok(Reply::Map(fields))
 }
@@ -56,7 +54,7 @@ pub(crate) fn cancel(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (mut open, bounds) = (open(ctx, &name), bounds());
     let log = opened(&mut open)?;
     let cancelled = log.cancel(n, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = vec![("n", n.into())];
-    fields.extend(told(ctx, (&name, &key), log, &cancelled, options.connection, c"msg.cancel"));
+    let mut fields = told(ctx, (&name, &key), log, (n, &cancelled), options.connection, c"msg.cancel");
+    fields.push(changed(&cancelled));
     Ok(Reply::Map(fields))
 }

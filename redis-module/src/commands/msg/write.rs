@@ -1,6 +1,6 @@
 //! Posts, edits, deletions, reactions, watermarks.
 
-use super::{Fields, Options, call, open, opened, reschedule, told};
+use super::{Options, call, changed, open, opened, reschedule, told};
 use crate::args::{Args, once};
 use crate::commands::{epoch_reply, stream_key};
 use crate::deadlines;
@@ -37,19 +37,16 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let bounds = bounds();
 
     let mut open = open(ctx, &name);
-    let is_new = open.value::<Log>()?.is_none();
     let mut fresh = None;
     let log = match open.value_mut::<Log>()? {
         Some(log) => log,
         None => fresh.insert(Log::default()),
     };
     let posted = log.post(&post, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields: Fields = Vec::with_capacity(4);
-    fields.push(("n", posted.answer.number.into()));
-    fields.extend(told(ctx, (&name, &key), log, &posted, options.connection, c"msg.post"));
-    fields.pop();
+    let n = posted.answer.number;
+    let fields = told(ctx, (&name, &key), log, (n, &posted), options.connection, c"msg.post");
     // Later posts end later: only the first of a log brings its end nearer.
-    if streaming || is_new || log.len() == 1 {
+    if streaming || log.len() == 1 {
         reschedule(ctx, &key, log, &bounds);
     }
     if let Some(log) = fresh {
@@ -75,8 +72,8 @@ pub(crate) fn edit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (mut open, bounds) = (open(ctx, &name), bounds());
     let log = opened(&mut open)?;
     let edited = log.edit(n, body, &mentions, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = vec![("n", n.into())];
-    fields.extend(told(ctx, (&name, &key), log, &edited, options.connection, c"msg.edit"));
+    let mut fields = told(ctx, (&name, &key), log, (n, &edited), options.connection, c"msg.edit");
+    fields.push(changed(&edited));
     Ok(Reply::Map(fields))
 }
 
@@ -94,8 +91,8 @@ pub(crate) fn delete(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (mut open, bounds) = (open(ctx, &name), bounds());
     let log = opened(&mut open)?;
     let deleted = log.delete(n, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = vec![("n", n.into())];
-    fields.extend(told(ctx, (&name, &key), log, &deleted, options.connection, c"msg.delete"));
+    let mut fields = told(ctx, (&name, &key), log, (n, &deleted), options.connection, c"msg.delete");
+    fields.push(changed(&deleted));
     Ok(Reply::Map(fields))
 }
 
@@ -118,9 +115,9 @@ fn mark(ctx: &Ctx<'_>, mut args: Args<'_>, add: bool) -> Outcome {
     let (mut open, bounds) = (open(ctx, &name), bounds());
     let log = opened(&mut open)?;
     let marked = log.react(n, reaction, add, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = vec![("n", n.into())];
     let event = if add { c"msg.react" } else { c"msg.unreact" };
-    fields.extend(told(ctx, (&name, &key), log, &marked, options.connection, event));
+    let mut fields = told(ctx, (&name, &key), log, (n, &marked), options.connection, event);
+    fields.push(changed(&marked));
     fields.push(("count", marked.answer.number.into()));
     Ok(Reply::Map(fields))
 }
@@ -140,7 +137,7 @@ pub(crate) fn read(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let Some(log) = open.value_mut::<Log>()? else {
         return Ok(read_reply(0, Position::START.epoch, 0));
     };
-    let (changed, record) = log.read(&marks, &call(ctx, &key, &bounds))?;
+    let (moved, record) = log.read(&marks, &call(ctx, &key, &bounds))?;
     if let Some(record) = record {
         effects::replicate::<Log>(ctx, &key, &record);
         effects::notify(ctx, c"msg.read", &name);
@@ -149,9 +146,9 @@ pub(crate) fn read(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         }
         deadlines::tell(ctx, &key, log);
     }
-    Ok(read_reply(log.rev(), log.epochs().current(), changed))
+    Ok(read_reply(log.rev(), log.epochs().current(), moved))
 }
 
-fn read_reply(rev: u64, epoch: Epoch, changed: u64) -> Reply {
-    Reply::Map(vec![("rev", rev.into()), ("epoch", epoch_reply(epoch)), ("changed", changed.into())])
+fn read_reply(rev: u64, epoch: Epoch, moved: u64) -> Reply {
+    Reply::Map(vec![("rev", rev.into()), ("epoch", epoch_reply(epoch)), ("changed", moved.into())])
 }

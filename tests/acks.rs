@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use stoa_front::Settings;
 use stoa_front::settings::Secret;
@@ -153,6 +155,59 @@ async fn acknowledgements_come_again_after_connections_were_lost() {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     assert_eq!(answered.expect("acknowledged in the end")["n"], 2);
+}
+
+/// An address behind which another server may stand for every new connection, as after a failover.
+async fn address_of(target: Arc<AtomicU16>) -> u16 {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let target = target.load(Ordering::Relaxed);
+            tokio::spawn(async move {
+                if let Ok(mut far) = tokio::net::TcpStream::connect(("127.0.0.1", target)).await {
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                }
+            });
+        }
+    });
+    port
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn replicas_of_another_server_acknowledge_nothing() {
+    let (old, _replica, _) = pair(|_| {}).await;
+    let new = Redis::start();
+    let target = Arc::new(AtomicU16::new(old.port));
+    let port = address_of(target.clone()).await;
+    let front = Front::start_with(&old, |settings| {
+        waits(settings);
+        settings.redis_url = Secret::new(format!("redis://127.0.0.1:{port}"));
+    })
+    .await;
+    let client = ada(&front, "lobby").await;
+    client.ok(post("lobby", 1)).await;
+
+    // From now on who connects gets another server. Only the connection of the barriers stays: its last word is WAIT.
+    target.store(new.port, Ordering::Relaxed);
+    for line in old.ok(&["CLIENT", "LIST", "TYPE", "normal"]).text().lines() {
+        let field = |name: &str| line.split(' ').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        if field("cmd") != Some("wait") && field("cmd") != Some("client|list") {
+            old.ok(&["CLIENT", "KILL", "ID", field("id").unwrap()]);
+        }
+    }
+    old.ok(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    let written = || new.ok(&["MSG.RANGE", "stoa:{lobby}:log"]).field("rev").int();
+    let mut seq = 2;
+    while written() == 0 {
+        let error = client.ask(post("lobby", seq)).await.expect_err("the old server's replica has not got this");
+        assert_eq!(error["retry"], true, "{error}");
+        seq += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let waits = calls(&old, "wait");
+    assert_eq!(client.refused(post("lobby", seq)).await, "UNACKNOWLEDGED");
+    assert_eq!(calls(&old, "wait"), waits, "the old server is not even asked");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -7,6 +7,7 @@ use crate::chance;
 use crate::frame::{Code, FrameError};
 use crate::names::Room;
 use crate::settings::{Secret, Settings};
+use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +22,9 @@ const LEEWAY_S: u64 = 5;
 pub const DISPLAY_NAME_BYTES_MAX: usize = 128;
 /// How long a guest token lasts, in seconds: a day at a fair.
 const GUEST_LIFETIME_S: u64 = 12 * 3600;
+
+/// Characters that tie the id of a connection to its user: 96 bits, which nobody guesses over a network.
+const MARK_LEN: usize = 16;
 
 /// What a token says, once it is believed.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,7 +105,8 @@ struct Claims {
 /// Verifies tokens, and makes guest tokens in demo mode.
 pub struct Auth {
     key: DecodingKey,
-    guests: Option<EncodingKey>,
+    signing: EncodingKey,
+    hands_out_guests: bool,
     validation: Validation,
     issuer: Option<String>,
     audience: Option<String>,
@@ -130,7 +135,8 @@ impl Auth {
         let bytes = secret.reveal().as_bytes();
         Ok(Auth {
             key: DecodingKey::from_secret(bytes),
-            guests: settings.demo.then(|| EncodingKey::from_secret(bytes)),
+            signing: EncodingKey::from_secret(bytes),
+            hands_out_guests: settings.demo,
             validation: validation(settings),
             issuer: settings.jwt_issuer.clone(),
             audience: settings.jwt_audience.clone(),
@@ -148,6 +154,30 @@ impl Auth {
             }
             FrameError::new(Code::AuthInvalid, "the token was refused")
         })
+    }
+
+    /// An id for a connection that the user may name in other requests, to any front with the same secret.
+    pub fn connection_id(&self, user: &str) -> String {
+        let chance = chance::id();
+        format!("k{chance}{}", self.mark(&chance, user))
+    }
+
+    /// Whether [`Auth::connection_id`] made this id for this user.
+    pub fn owns_connection(&self, user: &str, id: &str) -> bool {
+        let parts = id.strip_prefix('k').and_then(|rest| rest.split_at_checked(chance::ID_LEN));
+        parts.is_some_and(|(chance, mark)| {
+            let right = self.mark(chance, user);
+            // As long for a wrong mark as for a right one.
+            mark.len() == right.len() && mark.bytes().zip(right.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b)) == 0
+        })
+    }
+
+    /// Ties chance to a user. No token is signed over such a text: those have no line feed.
+    fn mark(&self, chance: &str, user: &str) -> String {
+        let text = format!("connection\n{chance}\n{user}");
+        let mut mark = sign(text.as_bytes(), &self.signing, Algorithm::HS256).unwrap_or_else(|_| chance::id());
+        mark.truncate(MARK_LEN);
+        mark
     }
 
     fn believe(&self, token: &str) -> Result<Identity, &'static str> {
@@ -218,14 +248,16 @@ impl Auth {
             aud: Option<&'a str>,
             rooms: BTreeMap<&'a str, &'a str>,
         }
-        let key = self.guests.as_ref()?;
+        if !self.hands_out_guests {
+            return None;
+        }
         let user = format!("guest-{}", &chance::id()[..12]);
         let iat = now_s() as u64;
         let lifetime_s = GUEST_LIFETIME_S.min(self.lifetime_max_s as u64);
         let (iss, aud) = (self.issuer.as_deref(), self.audience.as_deref());
         let rooms = BTreeMap::from([("*", "rw")]);
         let guest = Guest { sub: &user, name, iat, exp: iat + lifetime_s, iss, aud, rooms };
-        let token = encode(&Header::new(Algorithm::HS256), &guest, key).ok()?;
+        let token = encode(&Header::new(Algorithm::HS256), &guest, &self.signing).ok()?;
         Some((user, token))
     }
 }

@@ -165,3 +165,19 @@ fn demo_fronts_with_one_secret_share_their_guests() {
     let (_, token) = demo().guest("Ada").unwrap();
     assert!(demo().verify(&token).is_ok());
 }
+
+#[test]
+fn the_id_of_a_connection_belongs_to_its_user_on_every_front_with_the_secret() {
+    let id = auth().connection_id("12");
+    assert!(auth().owns_connection("12", &id));
+    assert_ne!(auth().connection_id("12"), id);
+    for user in ["1", "2", "123", "", "12\n"] {
+        assert!(!auth().owns_connection(user, &id), "{user:?}");
+    }
+    let other = Settings::for_tests("redis://127.0.0.1:1", "another secret of thirty-two bytes");
+    assert!(!Auth::new(&other).unwrap().owns_connection("12", &id));
+    for bad in ["", "k", &id[1..], &id[..id.len() - 1], &format!("{id}x"), "kä", &"ä".repeat(20)] {
+        assert!(!auth().owns_connection("12", bad), "{bad}");
+    }
+    assert!(stoa_core::identity::check_id("conn", &id, false).is_ok(), "{id}");
+}

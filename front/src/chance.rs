@@ -4,9 +4,12 @@ use std::time::Duration;
 
 const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
+/// Characters of an id.
+pub(crate) const ID_LEN: usize = 20;
+
 /// An id of 20 characters with 100 bits of chance.
 pub(crate) fn id() -> String {
-    bytes::<20>().iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
+    bytes::<ID_LEN>().iter().map(|byte| char::from(ALPHABET[usize::from(byte & 31)])).collect()
 }
 
 /// Bytes from the system's source of chance.

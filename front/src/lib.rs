@@ -5,7 +5,8 @@
 //!
 //! Read in this order: [`serve`] starts and stops a front; [`frame`] is the whole protocol; [`session`] is one
 //! connection; [`module_api`] is the only file that names commands; [`relay`] is the way back, with the rules of
-//! delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive.
+//! delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive. `http` is all that is no WebSocket,
+//! `drain` how a front leaves, [`acks`] how safe a write has to be.
 
 // A test that unwraps says where it failed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -27,6 +28,7 @@ pub mod redis;
 pub mod relay;
 
 mod chance;
+mod drain;
 mod http;
 pub mod metrics;
 pub mod telemetry;

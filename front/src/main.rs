@@ -31,8 +31,12 @@ fn run(settings: Settings) -> Result<(), String> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("stopping");
-        front.shutdown().await;
+        tracing::info!("stopping; a second signal ends at once");
+        tokio::select! {
+            () = front.shutdown() => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
         Ok(())
     })
 }

@@ -3,6 +3,7 @@
 use crate::auth::Auth;
 use crate::chance;
 use crate::conn::Wheel;
+use crate::drain::Drain;
 use crate::http;
 use crate::metrics::Metrics;
 use crate::module_api::ModuleApi;
@@ -13,18 +14,24 @@ use crate::settings::Settings;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 /// Time for the head of an HTTP request: who sends a byte a minute only wants to hold a socket.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of HTTP that are buffered per connection, in each direction: a head with a long `resume`, or the part of a
+/// stream that the socket has not taken yet.
+const HTTP_BUFFER_BYTES: usize = 64 * 1024;
 /// Connections that wait to be accepted, in number: everybody comes back at once after a restart.
 const BACKLOG: u32 = 4096;
+/// Time for the leaves at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: the system is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,8 +43,8 @@ pub struct App {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wheel: Arc<Wheel>,
-    /// Cancelled when the front is to stop.
-    pub(crate) stop: CancellationToken,
+    /// How far the front has come with stopping.
+    pub(crate) drain: Drain,
     /// The connections.
     pub(crate) sessions: TaskTracker,
 }
@@ -78,24 +85,29 @@ impl Front {
 
     /// Whether rooms can be served.
     pub fn is_ready(&self) -> bool {
-        !self.app.stop.is_cancelled() && self.app.api.router().is_ready()
+        !self.app.drain.is_announced() && self.app.api.router().is_ready()
     }
 
-    /// Stops in order: no new connections, the answers that are under way, a close frame for everybody, leaves for
-    /// those who are here. Ends after [`Settings::shutdown_timeout_ms`] in any case.
+    /// Stops in order: not ready any more; after [`Settings::drain_delay_ms`] no new connections; everybody is sent away
+    /// within [`Settings::drain_ms`], after the answers that are under way; Redis hears who left. Ends after
+    /// [`Settings::shutdown_timeout_ms`] in any case, and at once if it is dropped.
     pub async fn shutdown(mut self) {
         let app = self.app.clone();
-        let deadline = Duration::from_millis(app.settings.shutdown_timeout_ms);
-        app.stop.cancel();
-        app.sessions.close();
+        let settings = &app.settings;
+        let deadline = Instant::now() + Duration::from_millis(settings.shutdown_timeout_ms);
+        app.drain.announce();
         let orderly = async {
-            app.sessions.wait().await;
+            tokio::time::sleep(Duration::from_millis(settings.drain_delay_ms)).await;
+            app.drain.begin(app.metrics.connections.get() as usize, Duration::from_millis(settings.drain_ms));
+            app.sessions.close();
+            // Whoever does not read must not keep Redis from hearing who left.
+            let _ = tokio::time::timeout_at(deadline - LAST_WORDS, app.sessions.wait()).await;
             app.hub.finish().await;
         };
+        if tokio::time::timeout_at(deadline, orderly).await.is_err() {
+            tracing::warn!("not everything ended in time; stopping all the same");
+        }
         if let Some(runtime) = self.runtime.take() {
-            if tokio::time::timeout(deadline, orderly).await.is_err() {
-                tracing::warn!("not everything ended in time; stopping all the same");
-            }
             runtime.shutdown_background();
         }
     }
@@ -140,14 +152,19 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let api = ModuleApi::new(Arc::new(router), keys, &node, acks);
     let metrics = Arc::new(Metrics::default());
     let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms), metrics.clone());
-    let (stop, sessions) = (CancellationToken::new(), TaskTracker::new());
-    let app = Arc::new(App { settings, auth, api, hub, metrics, wheel: Wheel::start(), stop, sessions });
+    let (drain, sessions) = (Drain::default(), TaskTracker::new());
+    let app = Arc::new(App { settings, auth, api, hub, metrics, wheel: Wheel::start(), drain, sessions });
     tracing::info!(%addr, node, demo = app.settings.demo, "listening");
+    let patience = app.settings.ping_interval() + app.settings.pong_timeout();
     if let Some(address) = app.settings.metrics_listen {
         let listener = listen(address).map_err(|e| format!("cannot listen on {address} for metrics: {e}"))?;
-        tokio::spawn(accept(listener, http::metrics_routes(app.clone()), app.clone()));
+        let until = app.clone();
+        let until = async move { until.sessions_ended().await };
+        tokio::spawn(accept(listener, http::metrics_routes(app.clone()), patience, until));
     }
-    tokio::spawn(accept(listener, http::routes(app.clone()), app.clone()));
+    let until = app.clone();
+    let until = async move { until.drain.begun().await };
+    tokio::spawn(accept(listener, http::routes(app.clone()), patience, until));
     Ok((addr, app))
 }
 
@@ -159,7 +176,10 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-async fn accept(listener: TcpListener, routes: axum::Router, app: Arc<App>) {
+/// Serves who comes, until `until`; then the listener is closed. A socket whose other side takes nothing for `patience`
+/// is given up.
+async fn accept(listener: TcpListener, routes: axum::Router, patience: Duration, until: impl Future<Output = ()>) {
+    let mut until = std::pin::pin!(until);
     let service = TowerToHyperService::new(routes);
     loop {
         let stream = tokio::select! {
@@ -171,9 +191,10 @@ async fn accept(listener: TcpListener, routes: axum::Router, app: Arc<App>) {
                     continue;
                 }
             },
-            // Health checks go on while connections end; new WebSockets are refused by the route.
-            () = app.sessions_ended() => return,
+            () = &mut until => return,
         };
+        // What HTTP has written is out of our sight; only the system knows that nobody acknowledges it.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
         tokio::spawn(serve_connection(stream, service.clone()));
     }
 }
@@ -181,14 +202,14 @@ async fn accept(listener: TcpListener, routes: axum::Router, app: Arc<App>) {
 async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::Router>) {
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP_BUFFER_BYTES);
     // What goes wrong here is the other side's doing: it went away or does not speak HTTP.
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }
 
 impl App {
     async fn sessions_ended(&self) {
-        self.stop.cancelled().await;
+        self.drain.begun().await;
         self.sessions.wait().await;
     }
 }

@@ -90,6 +90,12 @@ pub struct Settings {
     /// Origins that browsers may connect from, separated by commas; empty: any (the token is never a cookie).
     #[arg(long, env = "STOA_ORIGINS", value_delimiter = ',')]
     pub origins: Vec<String>,
+    /// Origins whose pages may read the answers of `/sse` and `/rpc`, separated by commas; empty: none but the own.
+    #[arg(long, env = "STOA_ALLOW_ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Vec<String>,
+    /// Take the token of `/sse` from `?token=` too. Addresses are logged by many: only for clients that cannot set headers.
+    #[arg(long, env = "STOA_TOKEN_IN_QUERY", value_parser = FalseyValueParser::new())]
+    pub token_in_query: bool,
     /// Directory of the pages to serve at `/`.
     #[arg(long, env = "STOA_PAGES")]
     pub pages: Option<PathBuf>,
@@ -122,6 +128,9 @@ pub struct Settings {
     /// Silence after a ping that ends a connection, in milliseconds.
     #[arg(long, env = "STOA_PONG_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub pong_timeout_ms: u64,
+    /// Silence after which `/sse` sends a comment, in milliseconds: proxies end streams that say nothing.
+    #[arg(long, env = "STOA_SSE_HEARTBEAT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub sse_heartbeat_ms: u64,
     /// Time for the first frame, in milliseconds.
     #[arg(long, env = "STOA_CONNECT_TIMEOUT_MS", default_value_t = 5_000)]
     pub connect_timeout_ms: u64,
@@ -134,8 +143,16 @@ pub struct Settings {
     /// Rooms that one connection may join.
     #[arg(long, env = "STOA_ROOMS_MAX", default_value_t = 100)]
     pub rooms_max: usize,
-    /// Time for everything to end after SIGTERM, in milliseconds.
-    #[arg(long, env = "STOA_SHUTDOWN_TIMEOUT_MS", default_value_t = 10_000)]
+    /// Time between SIGTERM, when `/readyz` fails, and the end of the listener, in milliseconds: as long as the load
+    /// balancer needs to notice.
+    #[arg(long, env = "STOA_DRAIN_DELAY_MS", default_value_t = 0)]
+    pub drain_delay_ms: u64,
+    /// Time over which connections are then closed, in milliseconds, so that people come back to the other fronts
+    /// one after the other.
+    #[arg(long, env = "STOA_DRAIN_MS", default_value_t = 5_000)]
+    pub drain_ms: u64,
+    /// Time for everything to end after SIGTERM, in milliseconds; then it ends hard.
+    #[arg(long, env = "STOA_SHUTDOWN_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2_000..))]
     pub shutdown_timeout_ms: u64,
 
     /// Worker threads; 0: one per core.
@@ -157,6 +174,7 @@ impl Settings {
         settings.redis_url = Secret::new(redis_url);
         settings.jwt_secret = Some(Secret::new(jwt_secret));
         settings.threads = 1;
+        settings.drain_ms = 0;
         settings
     }
 
@@ -181,6 +199,9 @@ impl Settings {
         let named = !self.prefix.is_empty() && self.prefix.len() <= 64;
         if !named || !self.prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte)) {
             return Err("--prefix has to be 1 to 64 of A-Z a-z 0-9 _ - . :".into());
+        }
+        if self.drain_delay_ms.saturating_add(self.drain_ms) >= self.shutdown_timeout_ms {
+            return Err("--shutdown-timeout-ms has to be more than --drain-delay-ms and --drain-ms together".into());
         }
         if let Some(pages) = self.pages.as_ref().filter(|pages| !pages.is_dir()) {
             return Err(format!("--pages {} is not a directory", pages.display()));

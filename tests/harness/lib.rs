@@ -13,6 +13,7 @@
 #![allow(clippy::unwrap_used)] // A test says what went wrong by failing.
 
 pub mod front;
+pub mod http;
 pub mod module;
 pub mod process;
 pub mod proxy;

@@ -7,6 +7,7 @@ use super::reader::Reader;
 use super::socket::Ending;
 use super::{Conn, Form, Outlet, deflate};
 use crate::chance;
+use crate::close::CloseReason;
 use crate::serve::App;
 use crate::session;
 use axum::extract::Request;
@@ -29,6 +30,8 @@ use tokio::net::TcpStream;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// Time for the last bytes and the close frame to be written: who was slow gets a chance to read why.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same when the front stops, and everybody waits for whoever is slow.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time in which the other side may read the close frame before the socket goes: data that it still sends would
 /// otherwise make the system throw the frame away.
 const LINGER: Duration = Duration::from_millis(500);
@@ -138,25 +141,28 @@ fn serve(
     let conn = Conn::socket(&format!("k{}", chance::id()), settings.queue_bytes_max, stream, form);
     let limits = Limits { message_bytes_max: settings.frame_bytes_max };
     let decoder = Decoder::new(Role::Server, form == Form::Deflated, limits);
-    let reader = Reader::new(conn.clone(), decoder, ahead);
+    // In a box, since a future keeps its arguments twice.
+    let reader = Box::new(Reader::new(conn.clone(), decoder, ahead));
     run(app, conn, reader, bearer)
 }
 
-async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Reader, bearer: Option<String>) {
+async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, bearer: Option<String>) {
     let Outlet::Socket(socket) = &conn.outlet else { return };
-    let mut flush = std::pin::pin!(socket.flush(&conn.changed));
     let ending = tokio::select! {
         // First the reader: a goodbye that was read says more than a socket that can no longer be written.
         biased;
-        reason = session::run(app, conn.clone(), &mut reader, bearer) => reason.map(Ending::Reason).or(reader.ending()),
-        _ = &mut flush => None,
+        reason = session::run(app, conn.clone(), &mut *reader, bearer) => reason.map(Ending::Reason).or(reader.ending()),
+        // One that has come to its end leaves the last word to the session.
+        Err(_) = socket.flush(&conn.changed) => None,
     };
     // Without one the other side is gone.
     let Some(ending) = ending else { return };
     socket.end(ending);
+    let stops = ending == Ending::Reason(CloseReason::Shutdown);
+    let patience = if stops { SHUTDOWN_TIMEOUT } else { CLOSE_TIMEOUT };
     // In a box: this state is short, and the task has the size of its largest.
     Box::pin(async {
-        if let Ok(Ok(())) = tokio::time::timeout(CLOSE_TIMEOUT, flush).await {
+        if let Ok(Ok(())) = tokio::time::timeout(patience, socket.flush(&conn.changed)).await {
             let _ = socket2::SockRef::from(&socket.stream).shutdown(std::net::Shutdown::Write);
             let _ = tokio::time::timeout(LINGER, reader.drain()).await;
         }

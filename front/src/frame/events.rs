@@ -295,6 +295,9 @@ pub enum Event {
         user: Option<String>,
         connection: Option<String>,
     },
+    /// This front stops and ends the connection next: come back after that time.
+    #[serde(rename = "connection.closing")]
+    ConnectionClosing { retry_after_ms: u64 },
     /// The stream was deleted or replaced, or with an empty name all streams of the room: open it again.
     #[serde(rename = "room.reset")]
     RoomReset { room: String, stream: String },

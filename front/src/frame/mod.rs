@@ -6,6 +6,7 @@
 mod command;
 mod error;
 mod events;
+pub mod listening;
 pub mod reply;
 
 pub use command::{

@@ -53,12 +53,12 @@ pub struct Range {
     pub position: Position,
     /// Oldest first, each JSON.
     pub messages: Vec<Text>,
-    /// Whether there are further ones in the direction that was asked for; around a message there is none.
-    pub more: Option<bool>,
+    /// Whether there are further ones in the direction that was asked for; around a message in either.
+    pub more: bool,
     /// Whether there are older ones.
-    pub more_before: Option<bool>,
+    pub more_before: bool,
     /// Whether there are newer ones.
-    pub more_after: Option<bool>,
+    pub more_after: bool,
 }
 
 /// The answer of `DOC.SUBMIT` and `DOC.UNDO`.
@@ -173,9 +173,9 @@ impl Range {
         Ok(Range {
             position: fields.position()?,
             messages: fields.texts("messages")?,
-            more: fields.optional_flag("more")?,
-            more_before: fields.optional_flag("more_before")?,
-            more_after: fields.optional_flag("more_after")?,
+            more: fields.flag("more")?,
+            more_before: fields.flag("more_before")?,
+            more_after: fields.flag("more_after")?,
         })
     }
 }

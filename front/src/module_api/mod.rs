@@ -117,13 +117,17 @@ impl ModuleApi {
         call.await.map_err(|error| frame_error(command, error))
     }
 
-    /// `ROOM.OPEN`: everything that somebody at these positions needs.
+    /// `ROOM.OPEN`: everything that somebody at these positions needs; with a user also what that one has not read.
     pub async fn room_open(
         &self,
         room: &Room,
+        user: Option<&str>,
         ask: &[(Arc<str>, Option<Position>)],
     ) -> Result<Vec<Opened>, FrameError> {
-        let mut args = Args(Vec::with_capacity(2 * ask.len()));
+        let mut args = Args(Vec::with_capacity(2 * ask.len() + 2));
+        if let Some(user) = user {
+            args = args.add(self.keys.channel(room)).add(user);
+        }
         for (stream, position) in ask {
             args = args.add(self.keys.key(room, stream));
             args = args.add(position.map_or("-".to_owned(), |position| position.to_string()));
@@ -159,9 +163,15 @@ impl ModuleApi {
         Fields::read(self.call(room, "PRESENCE.JOIN", args).await?)?.position()
     }
 
-    /// `PRESENCE.SET`: the new position.
-    pub async fn presence_set(&self, room: &Room, connection: &str, patch: &str) -> Result<Position, FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(connection).add(patch);
+    /// `PRESENCE.SET`: the new position. With a user it has to be that one's connection.
+    pub async fn presence_set(
+        &self,
+        room: &Room,
+        connection: &str,
+        user: Option<&str>,
+        patch: &str,
+    ) -> Result<Position, FrameError> {
+        let args = Args::key(self.keys.key(room, PRESENCE)).add(connection).add(patch).option("USER", user);
         Fields::read(self.call(room, "PRESENCE.SET", args).await?)?.position()
     }
 
@@ -181,9 +191,9 @@ impl ModuleApi {
         }
     }
 
-    /// `PRESENCE.TYPING`
-    pub async fn presence_typing(&self, room: &Room, connection: &str, ms: u64) -> Result<(), FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(connection).add(ms);
+    /// `PRESENCE.TYPING` of a user's own connection.
+    pub async fn presence_typing(&self, room: &Room, by: (&str, &str), ms: u64) -> Result<(), FrameError> {
+        let args = Args::key(self.keys.key(room, PRESENCE)).add(by.1).add(ms).add("USER").add(by.0);
         self.call(room, "PRESENCE.TYPING", args).await.map(drop)
     }
 }

@@ -54,6 +54,8 @@ pub(super) enum Control {
 }
 
 struct Pending {
+    /// Who asks: the answer says what they have not read.
+    user: Arc<str>,
     answer: oneshot::Sender<Result<Vec<Arc<Opened>>, FrameError>>,
     here: Option<Here>,
     /// The question that waits until the presence is known.
@@ -168,7 +170,7 @@ impl Actor {
                 let Joiner { conn, member, user } = joiner;
                 let connection = conn.id.clone();
                 self.conns.insert(member, conn);
-                self.pending.insert(member, Pending { answer, here, open: None });
+                self.pending.insert(member, Pending { user: user.clone(), answer, here, open: None });
                 self.step(Input::Join { member, connection, user, streams });
             }
             Control::Part { member, grace } => {
@@ -295,9 +297,13 @@ impl Actor {
 
     fn call_open(&self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
         let (api, room, inbox) = (self.api.clone(), self.room.clone(), self.inbox.clone());
+        let user = self.pending.get(&member).map(|pending| pending.user.clone());
         tokio::spawn(async move {
-            let answer =
-                if again { persist(&api, &room, &ask, &inbox).await } else { api.room_open(&room, &ask).await };
+            let answer = if again {
+                persist(&api, &room, &ask, &inbox).await
+            } else {
+                api.room_open(&room, user.as_deref(), &ask).await
+            };
             let answer = answer.map(|parts| parts.into_iter().map(Arc::new).collect());
             inbox.tell(Control::Input(Input::Opened { ticket, member, answer }));
         });
@@ -334,7 +340,7 @@ async fn persist(
 ) -> Result<Vec<Opened>, FrameError> {
     let mut pause = RETRY_MIN;
     loop {
-        match api.room_open(room, ask).await {
+        match api.room_open(room, None, ask).await {
             Err(error) if error.code.retry() && !inbox.is_closed() => {
                 tokio::time::sleep(pause + chance::jitter(pause)).await;
                 pause = (pause * 2).min(RETRY_MAX);

@@ -105,7 +105,7 @@ impl Presence {
         };
         let (api, room, connection) = (self.api.clone(), self.room.clone(), here.connection.clone());
         self.calls.push(Box::pin(async move {
-            let set = api.presence_set(&room, &connection, &patch).await;
+            let set = api.presence_set(&room, &connection, None, &patch).await;
             Done::Set(member, patch, answer, set)
         }));
     }

@@ -2,14 +2,19 @@
 //!
 //! Nothing here knows whether the command came over a WebSocket or in a plain request.
 
-use crate::auth::Verb;
-use crate::frame::{Command, FrameError, RoomEmit, reply};
+use crate::auth::{Identity, Verb};
+use crate::frame::{Code, Command, FrameError, RoomEmit, reply};
 use crate::module_api::{ModuleApi, Opened};
 use crate::names::{self, PRESENCE, Room};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use stoa_core::json;
 
 /// How long a typing mark lasts, in milliseconds.
 const TYPING_MS: u64 = 5_000;
+/// Largest presence data, in bytes.
+const PRESENCE_BYTES_MAX: usize = 1024;
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -89,9 +94,9 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
             api.doc_cursor(room, &names::document(&it.doc)?, by, it.rev, it.cursor.get()).await?;
             nothing()
         }
-        Command::PresenceList(_) => first(&api.room_open(room, &[(PRESENCE.into(), None)]).await?)?,
+        Command::PresenceList(_) => first(&api.room_open(room, None, &[(PRESENCE.into(), None)]).await?)?,
         Command::PresenceTyping(it) => {
-            api.presence_typing(room, by.1, if it.typing { TYPING_MS } else { 0 }).await?;
+            api.presence_typing(room, by, if it.typing { TYPING_MS } else { 0 }).await?;
             nothing()
         }
         Command::Connect(_)
@@ -110,4 +115,23 @@ fn nothing() -> String {
 
 fn first(parts: &[Opened]) -> Result<String, FrameError> {
     parts.first().map(reply::stream_part).ok_or_else(FrameError::internal)
+}
+
+/// Presence data with the token's display name in it: nobody shows another one.
+pub(crate) fn named(identity: &Identity, data: &str) -> Result<String, FrameError> {
+    if data.len() > PRESENCE_BYTES_MAX {
+        let message = format!("presence data has {} bytes, at most {PRESENCE_BYTES_MAX} are allowed", data.len());
+        return Err(FrameError::new(Code::TooLarge, message));
+    }
+    let refused = |refusal: stoa_core::refusal::Refusal| {
+        FrameError::new(Code::parse(refusal.code.as_str()).unwrap_or(Code::InvalidJson), refusal.message)
+    };
+    let data = json::checked("data", data.as_bytes(), PRESENCE_BYTES_MAX).map_err(refused)?;
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&data)
+        .map_err(|_| FrameError::new(Code::InvalidArgument, "data: presence data is a JSON object"))?;
+    if let Some(name) = &identity.name {
+        let name = serde_json::value::to_raw_value(name).map_err(|_| FrameError::internal())?;
+        fields.insert("name".into(), name);
+    }
+    serde_json::to_string(&fields).map_err(|_| FrameError::internal())
 }

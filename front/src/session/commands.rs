@@ -15,13 +15,10 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use stoa_core::json;
 
 /// Streams that one join may name, and documents of a room with a cursor of one connection: what the module answers
 /// at once.
 const STREAMS_MAX: usize = 32;
-/// Largest presence data, in bytes.
-const PRESENCE_BYTES_MAX: usize = 1024;
 /// Time for the personal room to be subscribed before `connect` is answered without it. It comes later then.
 const PERSONAL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -171,7 +168,7 @@ impl Session {
 
     fn here(&self, identity: &Identity, presence: Presence) -> Result<Here, FrameError> {
         let data = presence.data.as_deref().map_or("{}", RawValue::get);
-        let data = named(identity, data)?;
+        let data = calls::named(identity, data)?;
         Ok(Here { user: identity.user.as_str().into(), connection: self.conn.id.clone(), data })
     }
 
@@ -235,7 +232,7 @@ impl Session {
     }
 
     fn presence_set(&mut self, id: Option<u64>, identity: &Identity, room: Room, set: &PresenceSet) -> Running {
-        let patch = named(identity, set.data.get())?;
+        let patch = calls::named(identity, set.data.get())?;
         let (hub, member) = (self.app.hub.clone(), self.member);
         Ok(done(id, async move { hub.presence_set(&room, member, patch).await.map(reply::position) }))
     }
@@ -298,23 +295,4 @@ fn ask_one(
         FrameError::new(Code::InvalidArgument, format!("the position of {stream} does not look like 7.9f3a12c0:1042"))
     })?;
     Ok((stream.into(), position))
-}
-
-/// Presence data with the token's display name in it: nobody shows another one.
-fn named(identity: &Identity, data: &str) -> Result<String, FrameError> {
-    if data.len() > PRESENCE_BYTES_MAX {
-        let message = format!("presence data has {} bytes, at most {PRESENCE_BYTES_MAX} are allowed", data.len());
-        return Err(FrameError::new(Code::TooLarge, message));
-    }
-    let refused = |refusal: stoa_core::refusal::Refusal| {
-        FrameError::new(Code::parse(refusal.code.as_str()).unwrap_or(Code::InvalidJson), refusal.message)
-    };
-    let data = json::checked("data", data.as_bytes(), PRESENCE_BYTES_MAX).map_err(refused)?;
-    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(&data)
-        .map_err(|_| FrameError::new(Code::InvalidArgument, "data: presence data is a JSON object"))?;
-    if let Some(name) = &identity.name {
-        let name = serde_json::value::to_raw_value(name).map_err(|_| FrameError::internal())?;
-        fields.insert("name".into(), name);
-    }
-    serde_json::to_string(&fields).map_err(|_| FrameError::internal())
 }

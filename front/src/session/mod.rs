@@ -78,6 +78,10 @@ struct Session {
     pinged_at: Option<Instant>,
     /// When the wheel wakes this connection.
     wakes_at: Option<Instant>,
+    /// When this connection has to go because the front stops.
+    leaves_at: Option<Instant>,
+    /// It was told to go, and nothing more is read.
+    is_leaving: bool,
 }
 
 /// What a client says, whatever carries it.
@@ -139,26 +143,28 @@ impl Session {
             last_heard: now,
             pinged_at: None,
             wakes_at: None,
+            leaves_at: None,
+            is_leaving: false,
         }
     }
 
     /// Reads and answers until the connection should end, and says why; `None` if the other side ended it.
     async fn read(&mut self, source: &mut impl Source) -> Option<CloseReason> {
         let (app, conn) = (self.app.clone(), self.conn.clone());
-        let mut stopping = std::pin::pin!(app.stop.cancelled());
+        let mut stopping = std::pin::pin!(app.drain.begun());
         loop {
             while self.may_start()
                 && let Some(line) = self.lines.pop_front()
             {
                 self.start(&line);
             }
-            if app.stop.is_cancelled() && self.in_flight.is_empty() {
-                return Some(CloseReason::Shutdown);
-            }
             if let Some(reason) = conn.closing().or_else(|| self.look_at_the_clock()) {
                 return Some(reason);
             }
-            let reads = self.lines.is_empty() && self.may_start() && !app.stop.is_cancelled();
+            if self.is_leaving && self.in_flight.is_empty() {
+                return Some(CloseReason::Shutdown);
+            }
+            let reads = self.lines.is_empty() && self.may_start() && !self.is_leaving;
             tokio::select! {
                 Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     if let Some(reason) = self.finish(done) {
@@ -171,7 +177,7 @@ impl Session {
                     }
                 }
                 () = conn.changed() => {}
-                () = &mut stopping, if !app.stop.is_cancelled() => {}
+                () = &mut stopping, if self.leaves_at.is_none() => self.leaves_at = Some(app.drain.leave_at()),
             }
         }
     }
@@ -277,6 +283,12 @@ impl Session {
 
     /// When something may have to be done although nobody says a word.
     fn next_check(&self) -> Instant {
+        let leaves_at = self.leaves_at.filter(|_| !self.is_leaving);
+        let next = self.next_sign_of_life();
+        leaves_at.map_or(next, |at| at.min(next))
+    }
+
+    fn next_sign_of_life(&self) -> Instant {
         let Some(identity) = &self.identity else { return self.connect_by };
         let life = match self.pinged_at {
             Some(at) => at + self.app.settings.pong_timeout(),
@@ -288,6 +300,10 @@ impl Session {
     /// Does what is due, and sees to it that somebody wakes this connection when something is due next.
     fn look_at_the_clock(&mut self) -> Option<CloseReason> {
         let now = Instant::now();
+        if self.leaves_at.is_some_and(|at| at <= now) && !self.is_leaving {
+            self.is_leaving = true;
+            self.conn.reply(reply::closing_frame(self.app.drain.return_after()));
+        }
         if self.wakes_at.is_some_and(|at| at <= now) {
             self.wakes_at = None;
             if let Some(reason) = self.check_times() {

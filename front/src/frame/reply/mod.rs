@@ -11,6 +11,7 @@ use crate::module_api::{
 };
 use std::fmt::{Display, Write};
 use std::sync::Arc;
+use std::time::Duration;
 use stoa_core::epoch::Position;
 use stoa_core::json::push_quoted;
 
@@ -74,9 +75,9 @@ pub fn versions(versions: &[Text]) -> String {
 pub fn range(range: &Range) -> String {
     let mut out = format!("{{\"epoch\":\"{}\",\"rev\":{}", range.position.epoch, range.position.rev);
     push_list(&mut out, "messages", range.messages.iter().map(|m| m.as_str()));
-    push_some(&mut out, "more", range.more);
-    push_some(&mut out, "more_before", range.more_before);
-    push_some(&mut out, "more_after", range.more_after);
+    push_some(&mut out, "more", Some(range.more));
+    push_some(&mut out, "more_before", Some(range.more_before));
+    push_some(&mut out, "more_after", Some(range.more_after));
     out.push('}');
     out
 }
@@ -194,6 +195,11 @@ pub fn resync_frame(room: &str, opened: &Opened) -> String {
     push_stream_fields(&mut out, opened);
     out.push('}');
     out
+}
+
+/// The event that says that this connection ends soon because the front stops.
+pub fn closing_frame(retry_after: Duration) -> String {
+    format!("{{\"event\":\"connection.closing\",\"retry_after_ms\":{}}}", retry_after.as_millis())
 }
 
 /// The event that says that a stream is gone.

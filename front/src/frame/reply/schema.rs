@@ -193,8 +193,8 @@ pub struct MsgPage {
     epoch: String,
     rev: u64,
     messages: Vec<Message>,
-    /// Whether there are further ones in the direction that was asked for; not there with `around`.
-    more: Option<bool>,
+    /// Whether there are further ones in the direction that was asked for; with `around` in either.
+    more: bool,
     more_before: bool,
     more_after: bool,
 }

@@ -82,6 +82,8 @@ impl RoomState {
             Ok(opened) => match &opened.outcome {
                 Outcome::Changes { .. } => self.catch_up(name, at, &opened, out),
                 Outcome::Snapshot { .. } => self.resync(name, &opened, out),
+                // Announcements of before it was deleted may come late: nothing is new to those who know.
+                Outcome::Missing if at == At::Missing => {}
                 Outcome::Missing => return self.gone(name, out),
             },
             Err(_) => return self.gone(name, out),

@@ -312,11 +312,22 @@ fn a_missing_document_begins_with_its_creation() {
     bench.step(Input::Subscribed);
     let streams = vec![("doc:a".into(), None)];
     bench.step(Input::Join { member: 1, connection: "k1".into(), user: "ada".into(), streams });
-    let outcome = Outcome::Missing;
-    let missing =
-        Opened { stream: "doc:a".into(), position: position(0, 0), outcome, typing: None, unread: None, cursors: None };
-    bench.answer_open(Arc::new(missing));
+    let nowhere = position(0, 0);
+    let missing = || Opened {
+        stream: "doc:a".into(),
+        position: nowhere,
+        outcome: Outcome::Missing,
+        typing: None,
+        unread: None,
+        cursors: None,
+    };
+    bench.answer_open(Arc::new(missing()));
     bench.step(Input::Live { member: 1 });
+    // The heads of a document of that name that was deleted a moment ago: it is missing still.
+    bench.step(Input::Heads(vec![("doc:a".into(), position(9, 3))]));
+    let (ticket, stream, _) = bench.fetches.pop().unwrap();
+    let answer = Ok(Arc::new(missing()));
+    bench.step(Input::Fetched { ticket, stream, answer });
     let doc =
         |from, rev, text| Arc::new(Event::for_tests(Header::durable("doc:a", position(1, 0).epoch, from, rev), text));
     bench.step(Input::Event(doc(0, 0, "created")));

@@ -1,14 +1,18 @@
-//! The HTTP side: the WebSocket's door, health, the demo's guest tokens, and the pages.
+//! The HTTP side: the WebSocket's door, `/sse` and `/rpc` for those who have none, health, the demo's guest tokens, and
+//! the pages.
+
+mod access;
+mod rpc;
+mod sse;
 
 use crate::auth::DISPLAY_NAME_BYTES_MAX;
 use crate::conn::upgrade::Handshake;
 use crate::serve::App;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY,
-};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY};
 use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -25,8 +29,16 @@ const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; style-src
 
 /// All routes.
 pub(crate) fn routes(app: Arc<App>) -> Router {
-    let mut router =
-        Router::new().route("/ws", get(upgrade)).route("/livez", get(async || "ok\n")).route("/readyz", get(readyz));
+    let mut router = Router::new()
+        .route("/ws", get(upgrade).layer(middleware::from_fn_with_state(app.clone(), door)))
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz));
+    let listening = Router::new()
+        .route("/sse", get(sse::sse))
+        .route("/rpc", post(rpc::rpc).layer(DefaultBodyLimit::max(app.settings.frame_bytes_max)))
+        .layer(middleware::from_fn_with_state(app.clone(), door))
+        .layer(access::cors(&app.settings));
+    router = router.merge(listening);
     if app.settings.demo {
         router = router.route("/demo/token", post(demo_token));
     }
@@ -63,16 +75,19 @@ fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<Heade
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
-    let headers = request.headers();
-    if app.stop.is_cancelled() {
+/// Nobody comes in while the front stops, or from an origin that is not welcome.
+async fn door(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.drain.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "this front is stopping\n").into_response();
     }
-    if !origin_is_welcome(&app.settings.origins, headers) {
+    if !origin_is_welcome(&app.settings.origins, request.headers()) {
         return (StatusCode::FORBIDDEN, "this origin is not among --origins\n").into_response();
     }
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let bearer = bearer.and_then(|value| value.strip_prefix("Bearer ")).map(|token| token.trim().to_owned());
+    next.run(request).await
+}
+
+async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
+    let bearer = access::bearer(request.headers());
     match Handshake::check(&request) {
         Ok(handshake) => handshake.accept(app, request, bearer),
         Err(refusal) => refusal.into_response(),
@@ -86,7 +101,7 @@ fn origin_is_welcome(welcome: &[String], headers: &HeaderMap) -> bool {
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Response {
-    if app.stop.is_cancelled() {
+    if app.drain.is_announced() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     if !app.api.router().is_ready() {

@@ -1,0 +1,128 @@
+//! `POST /rpc`: commands without a connection, for whoever listens over `/sse` or not at all. The token alone says who
+//! asks, so any front will do.
+
+use super::access::{bearer, refusal};
+use crate::auth::{Identity, Verb};
+use crate::frame::{Code, Command, Envelope, FrameError, reply};
+use crate::names::Room;
+use crate::serve::App;
+use crate::session::calls::{self, Caller};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use std::sync::Arc;
+
+/// Frames of one request, in number: as many commands as a WebSocket has under way at once.
+const FRAMES_MAX: usize = 32;
+/// Names the connection of `/sse` that a command is for.
+pub(super) const CONNECTION: &str = "stoa-connection";
+
+pub(super) async fn rpc(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
+    match asker(&app, &headers).and_then(|asker| Ok((asker, frames(&body)?))) {
+        Ok((asker, frames)) => answer(app, asker, frames).await,
+        Err(error) => refusal(&error),
+    }
+}
+
+/// Who asks.
+struct Asker {
+    identity: Identity,
+    caller: Caller,
+    /// The connection that was named is not this user's.
+    is_mistaken: bool,
+}
+
+fn asker(app: &App, headers: &HeaderMap) -> Result<Asker, FrameError> {
+    let missing = || FrameError::new(Code::AuthRequired, "Authorization: a bearer token is missing");
+    let identity = app.auth.verify(&bearer(headers).ok_or_else(missing)?)?;
+    let named = headers.get(CONNECTION).map(|value| value.to_str().unwrap_or_default());
+    let is_mistaken = named.is_some_and(|id| !app.auth.owns_connection(&identity.user, id));
+    let connection = named.filter(|_| !is_mistaken).unwrap_or_default().into();
+    let caller = Caller { user: identity.user.as_str().into(), connection };
+    Ok(Asker { identity, caller, is_mistaken })
+}
+
+fn frames(body: &[u8]) -> Result<Vec<&str>, FrameError> {
+    let text = std::str::from_utf8(body).map_err(|_| FrameError::new(Code::InvalidFrame, "the body is UTF-8"))?;
+    let frames: Vec<&str> = text.split('\n').filter(|line| !line.trim_ascii().is_empty()).collect();
+    match frames.len() {
+        0 => Err(FrameError::new(Code::InvalidFrame, "the body is one frame, or several with a newline between")),
+        1..=FRAMES_MAX => Ok(frames),
+        _ => Err(FrameError::new(Code::TooLarge, format!("at most {FRAMES_MAX} frames in one request"))),
+    }
+}
+
+/// The commands go out one after the other and are answered in their order, as over a WebSocket.
+async fn answer(app: Arc<App>, asker: Asker, frames: Vec<&str>) -> Response {
+    app.metrics.commands.add(frames.len());
+    let one = frames.len() == 1;
+    let answers: FuturesOrdered<_> = frames.into_iter().map(|frame| run(&app, &asker, frame)).collect();
+    let answers: Vec<String> = answers.collect().await;
+    let kind = if one { "application/json" } else { "application/x-ndjson" };
+    let body = answers.join("\n") + "\n";
+    ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+async fn run(app: &App, asker: &Asker, frame: &str) -> String {
+    let envelope = match Envelope::read(frame) {
+        Ok(envelope) => envelope,
+        Err(error) => return refused(app, None, &error),
+    };
+    let started = envelope.command().and_then(|command| start(app, asker, command));
+    let answer = match started {
+        Ok(running) => running.await,
+        Err(error) => Err(error),
+    };
+    match (answer, envelope.id) {
+        (Ok(ok), id) => reply::reply_frame(id.unwrap_or_default(), &ok),
+        (Err(error), id) => refused(app, id, &error),
+    }
+}
+
+fn refused(app: &App, id: Option<u64>, error: &FrameError) -> String {
+    app.metrics.refusals.add(1);
+    reply::error_frame(id, error)
+}
+
+fn start(
+    app: &App,
+    asker: &Asker,
+    command: Command,
+) -> Result<BoxFuture<'static, Result<String, FrameError>>, FrameError> {
+    if asker.is_mistaken {
+        return Err(FrameError::new(Code::NotFound, "Stoa-Connection: there is no such connection of this user"));
+    }
+    if matches!(command, Command::Ping) {
+        return Ok(Box::pin(async { Ok("{}".into()) }));
+    }
+    let Some((room, verb)) = calls::access(&command) else {
+        let message = format!("{}: this belongs to a stream: open /sse with another `resume`", command.name());
+        return Err(FrameError::new(Code::InvalidArgument, message));
+    };
+    let room = allowed(&asker.identity, room, verb)?;
+    let needs_connection =
+        matches!(command, Command::PresenceSet(_) | Command::PresenceTyping(_) | Command::DocCursor(_));
+    if needs_connection && asker.caller.connection.is_empty() {
+        let message = "Stoa-Connection: this command needs the connection of your /sse, as its first event names it";
+        return Err(FrameError::new(Code::InvalidArgument, message));
+    }
+    let (api, caller) = (app.api.clone(), asker.caller.clone());
+    if let Command::PresenceSet(set) = &command {
+        let patch = calls::named(&asker.identity, set.data.get())?;
+        return Ok(Box::pin(async move {
+            let set = api.presence_set(&room, &caller.connection, Some(&caller.user), &patch).await;
+            set.map(reply::position)
+        }));
+    }
+    Ok(Box::pin(calls::call(api, caller, room, command)))
+}
+
+fn allowed(identity: &Identity, room: &str, verb: Verb) -> Result<Room, FrameError> {
+    let room = Room::parse(room)?;
+    identity.check(&room, verb)?;
+    Ok(room)
+}

@@ -111,6 +111,6 @@ fn closed(first: &Operation, second: &Operation, x: &Operation) {
 fn carets(input: &Input, text: &str, after: &str, over: &Operation) {
     let end = len(text, over.unit());
     let (anchor, head) = (u32::from(input.carets.0).min(end), u32::from(input.carets.1).min(end));
-    let (anchor, head) = cursor::selection(anchor, head, over.components());
+    let (anchor, head) = cursor::selection(anchor, head, over.components().iter().copied());
     assert!(anchor.max(head) <= len(after, over.unit()));
 }

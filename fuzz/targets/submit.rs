@@ -1,13 +1,18 @@
-//! Many clients on one document: resends, trims, new epochs, wrong revisions and wrong claims, in both units.
+//! Many clients on one document: resends, trims, new epochs, wrong revisions and wrong claims, in both units; what is
+//! taken back, tags that are set, restored and dropped, and cursors.
 //!
 //! Beside the document go a replica that only follows effects, and a twin that keeps every text as a string and
 //! transforms step by step.
 #![no_main]
 
+#[path = "submit/own.rs"]
+mod own;
+
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use std::collections::{BTreeMap, BTreeSet};
 use stoa_core::bounds::{Bounds, EPOCHS_KEPT};
-use stoa_core::document::{Document, DocumentType, LineEnds, Submit, Submitted};
+use stoa_core::document::{CURSOR_MS, Document, DocumentType, LineEnds, Submit, Submitted};
 use stoa_core::epoch::{Epoch, Writer};
 use stoa_core::identity::Identity;
 use stoa_core::op::{Operation, Unit};
@@ -48,6 +53,29 @@ enum Act {
     /// The last write of this client once more.
     Resend(u8),
     Trim(u8),
+    /// The last edit of this client is taken back.
+    Undo {
+        client: u8,
+        with_identity: bool,
+    },
+    Tag(u8),
+    DropTag(u8),
+    /// The text of a tag comes back.
+    RestoreTag {
+        tag: u8,
+        client: u8,
+        with_identity: bool,
+    },
+    /// A connection is somewhere, or with no text after it nowhere.
+    Cursor {
+        connection: u8,
+        behind: u8,
+        anchor: u16,
+        head: u16,
+        is_gone: bool,
+    },
+    AnnounceCursors,
+    EndCursors,
     /// Another server writes from now on.
     Promote(u8),
     Detach,
@@ -87,6 +115,11 @@ struct World {
     operations: Vec<[Operation; 2]>,
     sequences: [u64; 4],
     last: [Option<Sent>; 4],
+    /// The revisions that take back another one.
+    undoes: BTreeSet<u64>,
+    tags: BTreeMap<String, String>,
+    /// (revision, anchor, head, when it ends) of each connection.
+    cursors: BTreeMap<String, (usize, u32, u32, u64)>,
     now_ms: u64,
     /// How many epochs there may have been.
     servers: usize,
@@ -97,6 +130,8 @@ fuzz_target!(|input: Input| {
         document_bytes_max: 16_384,
         document_operations_max: usize::from(input.operations_max).max(1),
         document_log_bytes_max: usize::from(input.bytes_max).max(64),
+        tags_max: 3,
+        tags_bytes_max: 20_000,
         ..Bounds::default()
     };
     let line_ends = if input.any_line_ends { LineEnds::Any } else { LineEnds::Lf };
@@ -113,6 +148,9 @@ fuzz_target!(|input: Input| {
         operations: Vec::new(),
         sequences: [0; 4],
         last: [None, None, None, None],
+        undoes: BTreeSet::new(),
+        tags: BTreeMap::new(),
+        cursors: BTreeMap::new(),
         now_ms: 1_700_000_000_000,
         servers: 1,
     };
@@ -141,7 +179,30 @@ impl World {
                 self.document.detach();
                 self.servers += 1;
             }
-            Act::Restore => self.document = Document::decode(&self.document.encode()).expect("its own bytes"),
+            Act::Undo { client, with_identity } => self.undo(usize::from(client % 4), *with_identity),
+            Act::Tag(name) => self.tag(&format!("v{}", name % 5)),
+            Act::DropTag(name) => self.drop_tag(&format!("v{}", name % 5)),
+            Act::RestoreTag { tag, client, with_identity } => {
+                self.restore_tag(&format!("v{}", tag % 5), usize::from(client % 4), *with_identity);
+            }
+            Act::Cursor { connection, behind, anchor, head, is_gone } => {
+                self.cursor(format!("c{}", connection % 6), *behind, (*anchor).into(), (*head).into(), *is_gone);
+            }
+            Act::AnnounceCursors => {
+                if let Some(frame) = self.document.announce_cursors("lobby", "doc:main") {
+                    serde_json::from_str::<serde_json::Value>(&frame).expect("a frame is JSON");
+                }
+            }
+            Act::EndCursors => {
+                self.now_ms += CURSOR_MS / 2;
+                self.document.end_cursors(self.now_ms);
+                self.cursors.retain(|_, (_, _, _, ends_ms)| *ends_ms > self.now_ms);
+            }
+            Act::Restore => {
+                self.document = Document::decode(&self.document.encode()).expect("its own bytes");
+                // They are the primary's alone, and stored nowhere.
+                self.cursors.clear();
+            }
             Act::RestoreReplica => self.replica = Document::decode(&self.replica.encode()).expect("its own bytes"),
         }
     }
@@ -249,6 +310,8 @@ impl World {
     }
 
     fn compare(&self) {
+        self.compare_cursors();
+        assert!(self.document.tags().map(|(name, _, _)| name).eq(self.tags.keys()));
         let head = self.document.rev();
         assert_eq!(self.document.content(), *self.texts.last().expect("there is always one"));
         assert_eq!(self.document.len().utf16, len(&self.document.content(), Unit::Utf16));

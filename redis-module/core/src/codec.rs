@@ -57,6 +57,33 @@ pub fn append<T: bincode::Encode>(bytes: &mut Vec<u8>, record: &T) {
     let _ = bincode::encode_into_std_write(record, bytes, CONFIG);
 }
 
+/// Appends a whole number as [`append`] would, whatever its width: for records that are written at every keystroke.
+#[inline]
+pub(crate) fn push_number(bytes: &mut Vec<u8>, value: u64) {
+    match value {
+        0..=250 => bytes.push(value as u8),
+        251..=0xffff => {
+            bytes.push(251);
+            bytes.extend_from_slice(&(value as u16).to_le_bytes());
+        }
+        0x1_0000..=0xffff_ffff => {
+            bytes.push(252);
+            bytes.extend_from_slice(&(value as u32).to_le_bytes());
+        }
+        _ => {
+            bytes.push(253);
+            bytes.extend_from_slice(&value.to_le_bytes());
+        }
+    }
+}
+
+/// Appends a text as [`append`] would.
+#[inline]
+pub(crate) fn push_text(bytes: &mut Vec<u8>, text: &str) {
+    push_number(bytes, text.len() as u64);
+    bytes.extend_from_slice(text.as_bytes());
+}
+
 /// Reads a record and says how many bytes it took.
 pub fn decode<T: bincode::Decode<()>>(bytes: &[u8]) -> Result<(T, usize), Damaged> {
     bincode::decode_from_slice(bytes, CONFIG).map_err(|e| Damaged(e.to_string()))

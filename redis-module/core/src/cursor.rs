@@ -28,8 +28,8 @@ pub fn position(at: u32, over: impl IntoIterator<Item = Component>, side: Side) 
 }
 
 /// Where a selection from `anchor` to `head` (in either direction; equal for a caret) stands after an operation.
-pub fn selection(anchor: u32, head: u32, over: &[Component]) -> (u32, u32) {
-    let place = |at, side| position(at, over.iter().copied(), side);
+pub fn selection(anchor: u32, head: u32, over: impl Iterator<Item = Component> + Clone) -> (u32, u32) {
+    let place = |at, side| position(at, over.clone(), side);
     if anchor == head {
         let caret = place(head, Side::Left);
         return (caret, caret);
@@ -43,6 +43,10 @@ pub fn selection(anchor: u32, head: u32, over: &[Component]) -> (u32, u32) {
 mod tests {
     use super::*;
     use Component::{Delete, Insert, Retain};
+
+    fn selection(anchor: u32, head: u32, over: &[Component]) -> (u32, u32) {
+        super::selection(anchor, head, over.iter().copied())
+    }
 
     #[test]
     fn a_caret_stays_before_text_that_others_type_at_it() {

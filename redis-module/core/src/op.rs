@@ -11,11 +11,9 @@
 //! text the new text stands, and transforming over a composed history is exact only because nobody forgets that
 //! (see [`crate::compose`]).
 
-use crate::bounds::Bounds;
+mod read;
+
 use crate::json;
-use crate::refusal::{Code, Refusal};
-use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
-use std::fmt;
 
 /// What lengths and positions count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -185,45 +183,6 @@ impl Operation {
         (&mut self.components, &self.text)
     }
 
-    /// Reads `[5,"text",-3]`.
-    ///
-    /// Numbers are exact integers from -(2^32-1) to 2^32-1; fractions and exponents are refused, and so is an
-    /// escape that is half a character. Empty and unmerged components and a retain at the end are legal and
-    /// normalised away. Refuses with `INVALID_OPERATION`, or `TOO_LARGE` beyond the bounds.
-    pub fn parse(json: &[u8], unit: Unit, bounds: &Bounds) -> Result<Self, Refusal> {
-        let mut operation = Operation::default();
-        operation.read(json, unit, bounds)?;
-        Ok(operation)
-    }
-
-    /// As [`Operation::parse`], in place of what this one was. After a refusal it holds anything.
-    pub(crate) fn read(&mut self, json: &[u8], unit: Unit, bounds: &Bounds) -> Result<(), Refusal> {
-        self.unit = unit;
-        self.components.clear();
-        self.text.clear();
-        if json.len() > bounds.operation_bytes_max {
-            let message =
-                format!("the operation has {} bytes, at most {} are allowed", json.len(), bounds.operation_bytes_max);
-            return Err(Refusal::new(Code::TooLarge, message));
-        }
-        let mut reader =
-            Reader { operation: self, max: bounds.operation_components_max, base: 0, out: 0, too_many: false };
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let read = deserializer.deserialize_seq(&mut reader).and_then(|()| deserializer.end());
-        let too_many = reader.too_many;
-        match read {
-            Ok(()) => {
-                trim(&mut self.components);
-                Ok(())
-            }
-            Err(_) if too_many => Err(Refusal::new(
-                Code::TooLarge,
-                format!("the operation has more than {} components", bounds.operation_components_max),
-            )),
-            Err(e) => Err(Refusal::new(Code::InvalidOperation, format!("the operation cannot be read: {e}"))),
-        }
-    }
-
     /// Appends it as JSON.
     pub fn push_json(&self, out: &mut String) {
         push_json(out, self.components.iter().copied(), &self.text, self.unit);
@@ -271,94 +230,11 @@ pub fn push_json(out: &mut String, components: impl Iterator<Item = Component>, 
     out.push(']');
 }
 
-/// Reads the components of one operation into it.
-struct Reader<'a> {
-    operation: &'a mut Operation,
-    max: usize,
-    base: u32,
-    out: u32,
-    too_many: bool,
-}
-
-impl Reader<'_> {
-    fn number<E: Error>(&mut self, value: u64, component: fn(u32) -> Component) -> Result<(), E> {
-        let n = u32::try_from(value).map_err(|_| E::custom("a length is beyond 2^32-1"))?;
-        self.add(component(n))
-    }
-
-    fn add<E: Error>(&mut self, component: Component) -> Result<(), E> {
-        let (base, out) = match component {
-            Component::Retain(n) => (n, n),
-            Component::Insert(n) => (0, n),
-            Component::Delete(n) => (n, 0),
-        };
-        let sums = (self.base.checked_add(base), self.out.checked_add(out));
-        let (Some(base), Some(out)) = sums else {
-            return Err(E::custom("the lengths add up to more than 2^32-1"));
-        };
-        (self.base, self.out) = (base, out);
-        push(&mut self.operation.components, component);
-        Ok(())
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Reader<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list of whole numbers and strings")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let mut count = 0;
-        while items.next_element_seed(Item(self))?.is_some() {
-            count += 1;
-            if count > self.max {
-                self.too_many = true;
-                return Err(A::Error::custom("too many components"));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One component of the list; a type of its own, so that a list within the list is refused.
-struct Item<'a, 'b>(&'a mut Reader<'b>);
-
-impl<'de> DeserializeSeed<'de> for Item<'_, '_> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Item<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a whole number or a string")
-    }
-
-    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
-        self.0.number(value, Component::Retain)
-    }
-
-    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
-        // The parser hands over as i64 only what is negative.
-        self.0.number(value.unsigned_abs(), Component::Delete)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        let len = u32::try_from(self.0.operation.unit.len(text)).map_err(|_| E::custom("a text is too long"))?;
-        self.0.add(Component::Insert(len))?;
-        self.0.operation.text.push_str(text);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bounds::Bounds;
+    use crate::refusal::Code;
 
     fn parse(json: &str) -> Result<String, Code> {
         Operation::parse(json.as_bytes(), Unit::Utf16, &Bounds::default()).map(|op| op.to_json()).map_err(|r| r.code)

@@ -5,9 +5,9 @@
 //! chunk. Its measure is the code point; wherever a text holds no astral character (above U+FFFF), code points and
 //! UTF-16 units are the same numbers and nothing is converted.
 //!
-//! A rope (ropey 1.6) took 5 to 7 times as many instructions for the same edits and more than a third of all that
-//! a submit costs; jumprope takes 5.8 times the text and moves positions beyond the end silently; crop does not
-//! count code points. benches/README.md has the figures.
+//! A rope (ropey 1.6) took about five times as many instructions for the same edits, which was a third of all that a
+//! submit cost; jumprope takes 5.8 times the text and moves positions beyond the end silently; crop does not count
+//! code points. benches/README.md has the figures.
 
 mod chunks;
 

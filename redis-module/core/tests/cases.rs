@@ -84,7 +84,7 @@ fn solved(case: &Value) -> Value {
         }
         "selection" => {
             let (anchor, head) = (number(case, "anchor"), number(case, "head"));
-            let (anchor, head) = cursor::selection(anchor, head, op(&case["op"]).components());
+            let (anchor, head) = cursor::selection(anchor, head, op(&case["op"]).components().iter().copied());
             expect("out", json!([anchor, head]));
         }
         "hash" => expect("out", format!("{:016x}", Text::new(text(case, "text")).unwrap().hash()).into()),

@@ -209,6 +209,42 @@ fn cursors_move_with_the_text_and_end_by_themselves() {
 }
 
 #[test]
+fn cursors_stay_when_the_operations_since_they_were_told_go() {
+    let mut text = Shared::with("hello world");
+    text.bounds.document_operations_max = 3;
+    let caret = |at: u32| format!("{{\"anchor\":{at},\"head\":{at}}}");
+    text.primary.set_cursor(("old", "ada"), 0, caret(5).as_bytes(), 0, &text.bounds).unwrap();
+    text.edits("bo", "[\"oh \"]");
+    text.edits("bo", "[1,\"o\"]");
+    text.primary.set_cursor(("new", "cy"), 2, caret(1).as_bytes(), 0, &text.bounds).unwrap();
+    let shown = |text: &Shared| {
+        let of = |cursor: String| serde_json::from_str::<serde_json::Value>(&cursor).unwrap()["head"].as_u64().unwrap();
+        text.primary.cursors().into_iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(&text), [1, 9]);
+    // On request, all of them.
+    let effect = text.primary.trim(0);
+    text.follows(effect);
+    assert_eq!(shown(&text), [1, 9]);
+    // By the bounds, one with each edit.
+    for _ in 0..10 {
+        text.edits("bo", "[\"x\"]");
+    }
+    assert_eq!(shown(&text), [11, 19]);
+}
+
+#[test]
+fn undo_brings_every_letter_back_whatever_the_order() {
+    let mut text = Shared::with("abc");
+    text.edits("ada", "[1,-1]");
+    text.edits("bo", "[-2]");
+    text.undoes("ada").unwrap();
+    text.undoes("bo").unwrap();
+    // One deletion comes back as one piece: see `Document::undo`.
+    assert_eq!(text.text(), "acb");
+}
+
+#[test]
 fn a_cursor_that_cannot_be_is_refused() {
     let mut text = Shared::with("hello");
     text.edits("bo", "[\"oh \"]");

@@ -3,12 +3,12 @@
 //! A cursor is kept with the revision that it was told at and moved when somebody asks, so an operation costs
 //! nothing however many people look on.
 
-use super::Document;
+use super::history::History;
+use super::{Document, words};
 use crate::bounds::Bounds;
 use crate::cursor;
 use crate::identity::check_id;
 use crate::json;
-use crate::op::Unit;
 use crate::refusal::{Code, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +31,8 @@ struct Cursor {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Cursors {
     known: BTreeMap<Box<str>, Cursor>,
+    /// No cursor was told at an earlier revision.
+    oldest: u64,
     /// Connections whose cursor changed since the last announcement; those that are not known are gone.
     changed: BTreeSet<Box<str>>,
 }
@@ -84,6 +86,8 @@ impl Document {
         }
         let (anchor, head, ends_ms) = (told.anchor, told.head, now_ms.saturating_add(CURSOR_MS));
         let cursor = Cursor { user: user.into(), rev, anchor, head, data: data.into(), ends_ms };
+        let oldest = if self.cursors.known.is_empty() { rev } else { self.cursors.oldest.min(rev) };
+        self.cursors.oldest = oldest;
         self.cursors.known.insert(connection.into(), cursor);
         self.cursors.changed.insert(connection.into());
         Ok(self.cursors.known.len())
@@ -147,12 +151,7 @@ impl Document {
 
     /// A cursor moved to the text of now; `None` if its revision is no longer kept.
     fn cursor_json(&self, connection: &str, cursor: &Cursor) -> Option<String> {
-        self.check_kept(cursor.rev).ok()?;
-        let (mut anchor, mut head) = (cursor.anchor, cursor.head);
-        for rev in cursor.rev + 1..=self.rev {
-            let components = self.history.get(rev)?.components(Unit::Utf16);
-            (anchor, head) = cursor::selection(anchor, head, &components);
-        }
+        let (anchor, head) = moved(cursor, &self.history, self.rev)?;
         let mut out = String::with_capacity(96 + cursor.data.len());
         out.push_str("{\"connection\":");
         json::push_quoted(&mut out, connection);
@@ -171,7 +170,31 @@ impl Document {
     }
 }
 
+/// Where a cursor stands at the head; `None` if not all that came since is kept.
+fn moved(cursor: &Cursor, history: &History, head: u64) -> Option<(u32, u32)> {
+    let operations = (cursor.rev + 1..=head).map(|rev| history.words(rev));
+    operations.into_iter().try_fold((cursor.anchor, cursor.head), |(anchor, head), words| {
+        Some(cursor::selection(anchor, head, words::utf16(words?)))
+    })
+}
+
 impl Cursors {
+    /// Moves the cursors to `head` that the operations before `first` still have to move, as those are about to go.
+    pub(super) fn carry(&mut self, history: &History, first: u64, head: u64) {
+        if self.known.is_empty() || self.oldest.saturating_add(1) >= first {
+            return;
+        }
+        self.oldest = head;
+        for cursor in self.known.values_mut() {
+            if cursor.rev.saturating_add(1) < first
+                && let Some((anchor, head_at)) = moved(cursor, history, head)
+            {
+                (cursor.rev, cursor.anchor, cursor.head) = (head, anchor, head_at);
+            }
+            self.oldest = self.oldest.min(cursor.rev);
+        }
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
         let known = self.known.iter().map(|(id, c)| id.len() + c.user.len() + c.data.len() + size_of::<Cursor>() + 24);
         known.sum::<usize>() + self.changed.len() * 48

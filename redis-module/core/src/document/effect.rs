@@ -139,6 +139,30 @@ pub(super) enum Effect<'a, W = Vec<u32>> {
     Named(Named<'a>),
 }
 
+impl Applied<'_, &[u32]> {
+    /// The effect as bytes: as [`Effect::encode`], in a third of its time.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let Applied { epoch, writer, rev, first_kept, at_ms, user, client, seq, words, inserted, undoes, memory } =
+            self;
+        let mut bytes = Vec::with_capacity(96 + user.len() + client.len() + inserted.len() + words.len() * 5);
+        // The version, and which effect it is.
+        bytes.extend([VERSION, 0]);
+        for number in [u64::from(epoch.number), u64::from(epoch.id), *writer, *rev, *first_kept, *at_ms] {
+            codec::push_number(&mut bytes, number);
+        }
+        codec::push_text(&mut bytes, user);
+        codec::push_text(&mut bytes, client);
+        codec::push_number(&mut bytes, *seq);
+        codec::push_number(&mut bytes, words.len() as u64);
+        words.iter().for_each(|word| codec::push_number(&mut bytes, u64::from(*word)));
+        codec::push_text(&mut bytes, inserted);
+        for number in [*undoes, memory.writers_max, memory.age_ms_max] {
+            codec::push_number(&mut bytes, number);
+        }
+        bytes
+    }
+}
+
 impl<W: Encode> Effect<'_, W> {
     pub(super) fn encode(&self) -> Vec<u8> {
         codec::encode(&(VERSION, self))
@@ -171,6 +195,7 @@ impl Document {
         if first_kept <= self.history.first() {
             return None;
         }
+        self.cursors.carry(&self.history, first_kept, self.rev);
         self.history.trim_to(first_kept);
         self.prune();
         Some(Effect::<Vec<u32>>::Trimmed(Trimmed { rev: self.rev, first_kept }).encode())
@@ -258,4 +283,36 @@ fn identity(user: &str, client: &str, seq: u64) -> Result<Option<Identity>, Dive
         return Ok(None);
     }
     Identity::new(user, client, seq).map(Some).map_err(damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_applied_operation_is_written_as_every_record_is() {
+        let numbers = [0, 1, 250, 251, 65_535, 65_536, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX];
+        for (at, number) in numbers.into_iter().enumerate() {
+            let text = "é".repeat(at * 40);
+            let words = vec![number as u32; at];
+            let applied = Applied {
+                epoch: Epoch { number: number as u32, id: 7 },
+                writer: number,
+                rev: number / 2,
+                first_kept: number / 3,
+                at_ms: number / 5,
+                user: Cow::Borrowed(&*text),
+                client: Cow::Borrowed("tab"),
+                seq: number / 7,
+                words: words.as_slice(),
+                inserted: Cow::Borrowed(&*text),
+                undoes: number / 11,
+                memory: Memory { writers_max: number, age_ms_max: number / 13 },
+            };
+            let bytes = applied.encode();
+            assert_eq!(bytes, Effect::Applied(applied).encode());
+            let Ok(Effect::Applied(read)) = Effect::decode(&bytes) else { panic!("its own bytes") };
+            assert_eq!((read.writer, read.words, &*read.inserted), (number, words, &*text));
+        }
+    }
 }

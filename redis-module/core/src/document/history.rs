@@ -301,23 +301,32 @@ impl History {
         self.next += 1;
     }
 
-    /// Drops the oldest operations until at most so many and so many bytes are left. The newest one stays, as it
-    /// has still to be announced.
-    pub(super) fn trim(&mut self, operations_max: usize, bytes_max: usize) {
-        while self.len() > 1 && (self.len() > operations_max || self.bytes > bytes_max) {
+    /// Drops the oldest operations until at most so many and so many bytes are left, and of those that were accepted
+    /// before `horizon_ms` a bounded number. The newest one stays, as it has still to be announced. `before` is
+    /// called before the operation that created a revision is dropped.
+    pub(super) fn trim(
+        &mut self,
+        operations_max: usize,
+        bytes_max: usize,
+        horizon_ms: u64,
+        mut before: impl FnMut(&History, u64),
+    ) {
+        let mut by_age = 0;
+        while self.len() > 1 {
+            if self.len() <= operations_max && self.bytes <= bytes_max {
+                if by_age == TRIMMED_BY_AGE_MAX || !self.starts_before(horizon_ms) {
+                    return;
+                }
+                by_age += 1;
+            }
+            before(self, self.first);
             self.drop_first();
         }
     }
 
-    /// Drops operations that were accepted before `horizon_ms`, a bounded number at a time. The newest one stays.
-    pub(super) fn trim_older(&mut self, horizon_ms: u64) {
-        for _ in 0..TRIMMED_BY_AGE_MAX {
-            let Some(oldest) = self.segments.front().filter(|_| self.len() > 1) else { return };
-            if oldest.at_ms((self.first - oldest.first) as usize) >= horizon_ms {
-                return;
-            }
-            self.drop_first();
-        }
+    fn starts_before(&self, horizon_ms: u64) -> bool {
+        let at_ms = |segment: &Segment| segment.at_ms((self.first - segment.first) as usize);
+        self.segments.front().is_some_and(|segment| at_ms(segment) < horizon_ms)
     }
 
     /// Drops the operations before the revision `first`.
@@ -354,6 +363,12 @@ impl History {
         Some(Accepted { rev, record: self.segments.get(segment)?.record(at, &self.authors) })
     }
 
+    /// The words of the operation that created `rev`.
+    pub(super) fn words(&self, rev: u64) -> Option<&[u32]> {
+        let (segment, at) = self.find(rev)?;
+        Some(self.segments.get(segment)?.words(at))
+    }
+
     /// Length of the text before the operation that created `rev`.
     pub(super) fn base(&self, rev: u64) -> Option<Place> {
         let (segment, at) = self.find(rev)?;
@@ -366,17 +381,34 @@ impl History {
         self.segments.range(start..).map(move |segment| Span { segment, from: std::mem::take(&mut at) })
     }
 
-    /// The operations of these revisions as JSON, as far as they are kept. Reads what a reply needs and no more.
+    /// The operations of these revisions as JSON, as far as they are kept.
     pub(super) fn json(&self, revs: Range<u64>, unit: Unit) -> impl Iterator<Item = String> {
-        let from = revs.start.max(self.first);
-        let operations = self
-            .spans(from)
-            .flat_map(|span| (span.from..span.segment.index.len()).map(move |at| span.segment.operation(at)));
-        operations.take(revs.end.saturating_sub(from) as usize).map(move |(words, inserted)| {
+        self.operations(revs).map(move |(words, inserted)| {
             let mut out = String::with_capacity(inserted.len() + 16);
             push_json(words, inserted, unit, &mut out);
             out
         })
+    }
+
+    /// Appends the operations of these revisions as JSON, and where each of them ends.
+    pub(super) fn push_json(&self, revs: Range<u64>, unit: Unit, out: &mut String, ends: &mut Vec<usize>) {
+        // A typed letter and its position.
+        let count = revs.end.saturating_sub(revs.start.max(self.first)) as usize;
+        out.reserve(count.min(self.len()) * 16);
+        ends.reserve(count.min(self.len()));
+        for (words, inserted) in self.operations(revs) {
+            push_json(words, inserted, unit, out);
+            ends.push(out.len());
+        }
+    }
+
+    /// Components and own texts: what a reply needs and no more.
+    fn operations(&self, revs: Range<u64>) -> impl Iterator<Item = (&[u32], &str)> {
+        let from = revs.start.max(self.first);
+        let operations = self
+            .spans(from)
+            .flat_map(|span| (span.from..span.segment.index.len()).map(move |at| span.segment.operation(at)));
+        operations.take(revs.end.saturating_sub(from) as usize)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -278,8 +278,10 @@ impl Document {
         };
         let (words, deleted) = (&edit.words, &edit.deleted);
         self.history.append(&Record { words, inserted, deleted, base, user, client, seq, at_ms: now_ms });
-        self.history.trim(bounds.document_operations_max, bounds.document_log_bytes_max);
-        self.history.trim_older(now_ms.saturating_sub(bounds.document_age_ms_max));
+        let (head, cursors) = (self.rev, &mut self.cursors);
+        let horizon_ms = now_ms.saturating_sub(bounds.document_age_ms_max);
+        let (operations_max, bytes_max) = (bounds.document_operations_max, bounds.document_log_bytes_max);
+        self.history.trim(operations_max, bytes_max, horizon_ms, |history, rev| cursors.carry(history, rev + 1, head));
         if edit.undoes > 0 {
             self.undoes.insert(self.rev, edit.undoes);
         }
@@ -307,7 +309,7 @@ impl Document {
             duplicate: false,
             created: true,
             concurrent: submit.rev + 1..self.rev,
-            effect: Some(Effect::Applied(applied).encode()),
+            effect: Some(applied.encode()),
         })
     }
 
@@ -326,5 +328,12 @@ impl Document {
     /// learns what came before their own; a resend may find that the first ones are no longer kept.
     pub fn concurrent_json(&self, submitted: &Submitted, unit: Unit) -> impl Iterator<Item = String> {
         self.history.json(submitted.concurrent.clone(), unit)
+    }
+
+    /// As [`Document::concurrent_json`], appended to `out`; `ends` says where in `out` each of them ends.
+    pub fn push_concurrent(&self, submitted: &Submitted, unit: Unit, out: &mut String, ends: &mut Vec<usize>) {
+        if !submitted.concurrent.is_empty() {
+            self.history.push_json(submitted.concurrent.clone(), unit, out, ends);
+        }
     }
 }

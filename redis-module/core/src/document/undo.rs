@@ -21,6 +21,12 @@ const EMPTY_INVERSES_MAX: usize = 16;
 impl Document {
     /// Takes back the newest operation of (user, client) that is kept and not taken back yet.
     ///
+    /// What it deleted at one place comes back in one piece: an operation has no way to say that others stand in
+    /// the middle of what it inserts. So where one person deleted letters around those that another had deleted
+    /// before, and the earlier deletion is taken back first, all letters return, but the two pieces stand side by
+    /// side (`abc` without `b`, then without `ac`, comes back as `acb`). Taken back newest first, as one person does
+    /// with their own, letters stand as they stood.
+    ///
     /// Refuses with `NOT_FOUND` when nothing is left to undo.
     pub fn undo(
         &mut self,

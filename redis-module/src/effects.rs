@@ -1,26 +1,37 @@
 //! What leaves a command: records to replicas and AOF, events to fronts. Nothing else replicates or publishes.
 
 use crate::deadlines;
-use crate::ffi::{Ctx, Key, Mode, Name};
+use crate::ffi::{Ctx, Key, Mode, Name, OwnString, Word};
 use crate::stored::Stored;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use stoa_core::document::Document;
 use stoa_core::epoch::Position;
-use stoa_core::event::{self, Header, Kind};
+use stoa_core::event::{self, Durable, Header, Kind};
 use stoa_core::json;
 use stoa_core::log::{Accepted, Event, Log};
 use stoa_core::names::RoomKey;
 use stoa_core::presence::Presence;
 
+/// The longest event whose memory the next one is written to, in bytes: an ordinary one's.
+const PAYLOAD_BYTES_KEPT: usize = 16 * 1024;
+
 thread_local! {
     static ANNOUNCED: Cell<u64> = const { Cell::new(0) };
+    static REFUSED: Cell<u64> = const { Cell::new(0) };
+    /// Where the bytes of an event are put together, one event after the other.
+    static PAYLOAD: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Events announced since the module was loaded.
 pub(crate) fn announced() -> u64 {
     ANNOUNCED.get()
+}
+
+/// Records of the primary that did not fit since the module was loaded: anything but 0 is a fault.
+pub(crate) fn refused() -> u64 {
+    REFUSED.get()
 }
 
 /// Sends a decision to replicas and AOF.
@@ -34,7 +45,7 @@ pub(crate) fn replicate_state<T: Stored>(ctx: &Ctx<'_>, key: &RoomKey<'_>, value
 }
 
 /// Sends a string with its end to replicas and AOF.
-pub(crate) fn replicate_string(ctx: &Ctx<'_>, key: &[u8], value: &[u8], expires_ms: u64) {
+pub(crate) fn replicate_string(ctx: &Ctx<'_>, key: Word<'_>, value: &OwnString, expires_ms: u64) {
     ctx.replicate_set(key, value, expires_ms);
 }
 
@@ -53,11 +64,25 @@ pub(crate) fn announce(ctx: &Ctx<'_>, channel: &str, header: &Header, frame: &st
     reached
 }
 
+/// Announces an event that has a revision and is for everybody.
+pub(crate) fn announce_durable(ctx: &Ctx<'_>, key: &RoomKey<'_>, event: &Durable<'_>, frame: &str) {
+    ANNOUNCED.set(ANNOUNCED.get() + 1);
+    let mut payload = PAYLOAD.take();
+    payload.clear();
+    event.append(&mut payload, frame);
+    ctx.publish(key.channel, &payload);
+    if payload.capacity() <= PAYLOAD_BYTES_KEPT {
+        PAYLOAD.set(payload);
+    }
+    deadlines::remember_head(ctx, key.channel, event.stream, event.position());
+}
+
 /// Announces what changed in a presence list and who types. Answers whether there was anything.
 pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence) -> bool {
     let changed = presence.announce(key.room, key.stream, &crate::settings::bounds());
     if let Some((epoch, from, rev, frame)) = &changed {
-        announce(ctx, key.channel, &Header::durable(key.stream, *epoch, *from, *rev), frame);
+        let (stream, epoch, from, rev, origin) = (key.stream, *epoch, *from, *rev, "");
+        announce_durable(ctx, key, &Durable { stream, epoch, from, rev, origin }, frame);
     }
     let typing = presence.announce_typing(key.room);
     if let Some(frame) = &typing {
@@ -69,23 +94,24 @@ pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut
 /// Replicates a decision about a log and announces its events. The connection is the one that caused it, or empty.
 pub(crate) fn tell_of_message(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &Log, accepted: &Accepted, connection: &str) {
     replicate::<Log>(ctx, key, &accepted.record);
-    let header = |event: &Event| Header::durable(key.stream, log.epochs().current(), event.from, event.rev);
     if let Some(reads) = &accepted.reads {
-        announce(ctx, key.channel, &header(reads), &reads.frame);
+        announce_of_log(ctx, key, log, reads, "");
     }
     if let Some(event) = &accepted.event {
-        let mut header = header(event);
-        header.origin = connection.to_owned();
-        announce(ctx, key.channel, &header, &event.frame);
+        announce_of_log(ctx, key, log, event, connection);
     }
 }
 
 /// Announces the watermarks of a log that moved. Answers whether there were any.
 pub(crate) fn announce_reads(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &mut Log) -> bool {
     let Some(reads) = log.announce_reads(key.room, key.stream) else { return false };
-    let header = Header::durable(key.stream, log.epochs().current(), reads.from, reads.rev);
-    announce(ctx, key.channel, &header, &reads.frame);
+    announce_of_log(ctx, key, log, &reads, "");
     true
+}
+
+fn announce_of_log(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &Log, event: &Event, origin: &str) {
+    let (stream, epoch) = (key.stream, log.epochs().current());
+    announce_durable(ctx, key, &Durable { stream, epoch, from: event.from, rev: event.rev, origin }, &event.frame);
 }
 
 /// Announces which cursors of a document changed. Answers whether there was anything.
@@ -148,13 +174,4 @@ pub(crate) fn follow<T: Stored>(
         }
     }
     Ok(crate::reply::Reply::Text("OK".into()))
-}
-
-thread_local! {
-    static REFUSED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// Records of the primary that did not fit since the module was loaded: anything but 0 is a fault.
-pub(crate) fn refused() -> u64 {
-    REFUSED.get()
 }

@@ -25,6 +25,10 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Longest wait of a timer, in milliseconds: an hour. Redis counts the wait of its next timer in an `int`, so one of 25
+/// days or more would fire at once, again and again.
+const TIMER_MS_MAX: u64 = 3600 * 1000;
+
 pub(crate) use redis_module::raw::{RedisModuleCtx, RedisModuleIO, RedisModuleString};
 
 /// Panics that were caught since the module was loaded.
@@ -57,6 +61,7 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_StringPtrLen,
         RedisModule_OpenKey,
         RedisModule_CloseKey,
+        RedisModule_SignalModifiedKey,
         RedisModule_KeyType,
         RedisModule_ModuleTypeGetType,
         RedisModule_ModuleTypeGetValue,
@@ -206,15 +211,13 @@ impl Ctx<'_> {
     }
 
     /// Replicates `SET key value PXAT ms`.
-    pub(crate) fn replicate_set(&self, key: &[u8], value: &[u8], expires_ms: u64) {
+    pub(crate) fn replicate_set(&self, key: Word<'_>, value: &OwnString, expires_ms: u64) {
         redis!(RedisModule_Replicate(
             self.raw,
             c"SET".as_ptr(),
-            c"bbcl".as_ptr(),
-            key.as_ptr(),
-            key.len(),
-            value.as_ptr(),
-            value.len(),
+            c"sscl".as_ptr(),
+            key.0,
+            value.0,
             c"PXAT".as_ptr(),
             expires_ms as c_longlong,
         ));
@@ -264,9 +267,10 @@ impl Ctx<'_> {
         id
     }
 
-    /// Calls `work` after `ms`, once. Answers the timer's id.
+    /// Calls `work` after `ms`, or after [`TIMER_MS_MAX`] if that is earlier, once. Answers the timer's id.
     pub(crate) fn start_timer(&self, ms: u64, work: fn(&Ctx<'_>)) -> u64 {
-        redis!(RedisModule_CreateTimer(self.raw, ms as c_longlong, Some(fire), work as *mut c_void))
+        let ms = ms.min(TIMER_MS_MAX) as c_longlong;
+        redis!(RedisModule_CreateTimer(self.raw, ms, Some(fire), work as *mut c_void))
     }
 
     /// Stops a timer that has not fired.
@@ -282,8 +286,22 @@ impl Ctx<'_> {
             Reply::Null => {
                 redis!(RedisModule_ReplyWithNull(self.raw));
             }
-            Reply::Text(text) => {
-                redis!(RedisModule_ReplyWithStringBuffer(self.raw, text.as_ptr().cast(), text.len()));
+            Reply::Text(text) => self.reply_text(text),
+            Reply::Part(text, part) => self.reply_text(text.get(part.clone()).unwrap_or_default()),
+            Reply::Epoch(epoch) => epoch.lend(|text| self.reply_text(text)),
+            Reply::Texts(joined, ends) => {
+                redis!(RedisModule_ReplyWithArray(self.raw, ends.len() as _));
+                let mut from = 0;
+                for end in ends {
+                    self.reply_text(joined.get(from..*end).unwrap_or_default());
+                    from = *end;
+                }
+            }
+            Reply::Integers(values) => {
+                redis!(RedisModule_ReplyWithArray(self.raw, values.len() as _));
+                for value in values {
+                    redis!(RedisModule_ReplyWithLongLong(self.raw, *value));
+                }
             }
             Reply::List(items) => {
                 redis!(RedisModule_ReplyWithArray(self.raw, items.len() as _));
@@ -292,11 +310,15 @@ impl Ctx<'_> {
             Reply::Map(fields) => {
                 redis!(RedisModule_ReplyWithMap(self.raw, fields.len() as _));
                 for (name, value) in fields {
-                    redis!(RedisModule_ReplyWithStringBuffer(self.raw, name.as_ptr().cast(), name.len()));
+                    self.reply_text(name);
                     self.reply(value);
                 }
             }
         }
+    }
+
+    fn reply_text(&self, text: &str) {
+        redis!(RedisModule_ReplyWithStringBuffer(self.raw, text.as_ptr().cast(), text.len()));
     }
 
     fn reply_error(&self, trouble: &Trouble) {
@@ -371,11 +393,16 @@ impl<'a> Word<'a> {
 pub(crate) trait Name {
     /// Lends the name as a string of Redis.
     fn lend<T>(&self, to: impl FnOnce(*mut RedisModuleString) -> T) -> T;
+    /// The name as a string of Redis, and what has to live as long as that is used.
+    fn hold(&self) -> (*mut RedisModuleString, Option<OwnString>);
 }
 
 impl Name for Word<'_> {
     fn lend<T>(&self, to: impl FnOnce(*mut RedisModuleString) -> T) -> T {
         to(self.0)
+    }
+    fn hold(&self) -> (*mut RedisModuleString, Option<OwnString>) {
+        (self.0, None)
     }
 }
 
@@ -383,6 +410,10 @@ impl Name for [u8] {
     fn lend<T>(&self, to: impl FnOnce(*mut RedisModuleString) -> T) -> T {
         let name = OwnString::new(self);
         to(name.0)
+    }
+    fn hold(&self) -> (*mut RedisModuleString, Option<OwnString>) {
+        let name = OwnString::new(self);
+        (name.0, Some(name))
     }
 }
 
@@ -395,10 +426,14 @@ pub(crate) enum Mode {
     Write,
 }
 
-/// An open key. Closes itself.
+/// An open key. Closes itself, and tells those who watch it if something was changed.
 pub(crate) struct Key<'c> {
     raw: *mut raw::RedisModuleKey,
-    call: PhantomData<&'c ()>,
+    ctx: Ctx<'c>,
+    mode: Mode,
+    name: *mut RedisModuleString,
+    _name: Option<OwnString>,
+    changed: bool,
 }
 
 impl<'c> Key<'c> {
@@ -407,8 +442,9 @@ impl<'c> Key<'c> {
             Mode::Read => raw::REDISMODULE_READ,
             Mode::Write => raw::REDISMODULE_READ | raw::REDISMODULE_WRITE,
         };
-        let raw = name.lend(|name| redis!(RedisModule_OpenKey(ctx.raw, name, flags as c_int)));
-        Key { raw, call: PhantomData }
+        let (name, own) = name.hold();
+        let raw = redis!(RedisModule_OpenKey(ctx.raw, name, flags as c_int));
+        Key { raw, ctx: Ctx::new(ctx.raw), mode, name, _name: own, changed: false }
     }
 
     fn kind(&self) -> isize {
@@ -440,6 +476,7 @@ impl<'c> Key<'c> {
 
     /// The value of one of our types for changing.
     pub(crate) fn value_mut<T: Stored>(&mut self) -> Result<Option<&mut T>, Trouble> {
+        self.changed |= self.mode == Mode::Write;
         Ok(self.pointer::<T>()?.map(|value| {
             // SAFETY: as in `value`; `&mut self` makes this the only reference.
             unsafe { &mut *value }
@@ -448,17 +485,14 @@ impl<'c> Key<'c> {
 
     /// Sets the value, replacing what was there.
     pub(crate) fn put<T: Stored>(&mut self, value: T) {
+        self.changed = true;
         redis!(RedisModule_ModuleTypeSetValue(self.raw, T::slot().get(), Box::into_raw(Box::new(value)).cast()));
     }
 
     fn pointer<T: Stored>(&self) -> Result<Option<*mut T>, Trouble> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let is_ours = self.kind() == raw::REDISMODULE_KEYTYPE_MODULE
-            && redis!(RedisModule_ModuleTypeGetType(self.raw)) == T::slot().get();
-        if !is_ours {
-            return Err(Trouble::WrongType);
+        // Null for a key that does not exist or holds no module's value.
+        if redis!(RedisModule_ModuleTypeGetType(self.raw)) != T::slot().get() {
+            return if self.is_empty() { Ok(None) } else { Err(Trouble::WrongType) };
         }
         Ok(Some(redis!(RedisModule_ModuleTypeGetValue(self.raw)).cast()))
     }
@@ -481,8 +515,8 @@ impl<'c> Key<'c> {
     }
 
     /// Sets a native string that ends at a Unix time in milliseconds.
-    pub(crate) fn set_string(&mut self, value: &[u8], expires_ms: u64) {
-        let value = OwnString::new(value);
+    pub(crate) fn set_string(&mut self, value: &OwnString, expires_ms: u64) {
+        self.changed = true;
         redis!(RedisModule_StringSet(self.raw, value.0));
         redis!(RedisModule_SetAbsExpire(self.raw, expires_ms as raw::mstime_t));
     }
@@ -492,6 +526,10 @@ impl Drop for Key<'_> {
     fn drop(&mut self) {
         if !self.raw.is_null() {
             redis!(RedisModule_CloseKey(self.raw));
+        }
+        if self.changed {
+            // The name is an argument of this call, or our own.
+            redis!(RedisModule_SignalModifiedKey(self.ctx.raw, self.name));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Replies and errors, as values; `ffi` writes them.
 
+use std::ops::Range;
+use stoa_core::epoch::Epoch;
 use stoa_core::refusal::Refusal;
 
 /// What a command answers.
@@ -11,6 +13,14 @@ pub(crate) enum Reply {
     Null,
     /// A bulk string.
     Text(String),
+    /// A bulk string that stands in another text.
+    Part(String, Range<usize>),
+    /// An epoch, as a bulk string.
+    Epoch(Epoch),
+    /// An array of bulk strings: one text, and where in it each of them ends.
+    Texts(String, Vec<usize>),
+    /// An array of integers.
+    Integers([i64; 5]),
     /// An array.
     List(Vec<Reply>),
     /// A map in RESP3, field and value in turn in RESP2.

@@ -5,7 +5,6 @@
 //! leader epochs do (KIP-101, KIP-320). A position from an older epoch is right up to where the next one began.
 
 use crate::bounds::EPOCHS_KEPT;
-use crate::json;
 use bincode::{Decode, Encode};
 use std::fmt;
 
@@ -22,29 +21,41 @@ pub struct Epoch {
 }
 
 impl Epoch {
+    /// Lends the text form, without memory of its own.
+    pub fn lend<T>(self, to: impl FnOnce(&str) -> T) -> T {
+        // Written from the back: eight hexadecimal digits, a point, at most ten digits.
+        let (mut text, mut at) = ([b'.'; 19], 19);
+        for shift in 0..8 {
+            at -= 1;
+            text[at] = b"0123456789abcdef"[(self.id >> (4 * shift) & 0xf) as usize];
+        }
+        at -= 1;
+        let mut number = self.number;
+        loop {
+            at -= 1;
+            text[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        to(std::str::from_utf8(&text[at..]).unwrap_or(""))
+    }
+
     /// Appends the text form.
     pub fn push(self, out: &mut String) {
-        json::push_number(out, u64::from(self.number));
-        out.push('.');
-        for shift in (0..8).rev() {
-            let digit = (self.id >> (4 * shift)) & 0xf;
-            out.push(char::from_digit(digit, 16).unwrap_or('0'));
-        }
+        self.lend(|text| out.push_str(text));
     }
-}
 
-impl Epoch {
     /// The text form.
     pub fn text(self) -> String {
-        let mut out = String::with_capacity(19);
-        self.push(&mut out);
-        out
+        self.lend(str::to_owned)
     }
 }
 
 impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text())
+        self.lend(|text| f.write_str(text))
     }
 }
 

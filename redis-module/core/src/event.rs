@@ -98,6 +98,36 @@ impl Header {
     }
 }
 
+/// A durable event for everybody, as [`Header::durable`], of texts that stand elsewhere: what hot commands announce.
+#[derive(Debug, Clone, Copy)]
+pub struct Durable<'a> {
+    /// The stream within the room.
+    pub stream: &'a str,
+    /// The epoch of `rev`.
+    pub epoch: Epoch,
+    /// The revision that the stream had before this event.
+    pub from: u64,
+    /// The revision that this event leads to.
+    pub rev: u64,
+    /// The connection that caused it; empty if none did.
+    pub origin: &'a str,
+}
+
+impl Durable<'_> {
+    /// The position that it leads to.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, rev: self.rev }
+    }
+
+    /// Appends the bytes of the event on the channel.
+    pub fn append(&self, bytes: &mut Vec<u8>, frame: &str) {
+        // Field by field as Header has them.
+        let whom = (self.origin, false, To::Room, "");
+        codec::append(bytes, &(HEADER_VERSION, Kind::Durable, self.stream, self.epoch, self.from, self.rev, whom));
+        bytes.extend_from_slice(frame.as_bytes());
+    }
+}
+
 /// The bytes of an event on the channel.
 pub fn encode(header: &Header, frame: &str) -> Vec<u8> {
     let names = header.stream.len() + header.origin.len() + header.slot.len();
@@ -139,6 +169,12 @@ mod tests {
         let header = Header::durable("log", Epoch { number: 1, id: 0x9f3a12c0 }, 41, 42);
         let golden = [1, 0, 3, b'l', b'o', b'g', 1, 252, 0xc0, 0x12, 0x3a, 0x9f, 41, 42, 0, 0, 0, 0, b'{', b'}'];
         assert_eq!(encode(&header, "{}"), golden);
+        let header = Header { origin: "c1".into(), ..header };
+        let durable = Durable { stream: "log", epoch: header.epoch, from: 41, rev: 42, origin: "c1" };
+        let mut bytes = Vec::new();
+        durable.append(&mut bytes, "{}");
+        assert_eq!(bytes, encode(&header, "{}"));
+        assert_eq!(durable.position(), header.position());
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub fn check_id(what: &str, id: &str, may_be_empty: bool) -> Result<(), Refusal>
     if id.len() > ID_BYTES_MAX {
         return Err(Refusal::argument(format!("{what} has {} bytes, at most {ID_BYTES_MAX} are allowed", id.len())));
     }
-    if id.chars().any(char::is_control) {
+    let is_plain = id.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
+    if !is_plain && id.chars().any(char::is_control) {
         return Err(Refusal::argument(format!("{what} contains a control character")));
     }
     Ok(())

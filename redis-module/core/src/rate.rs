@@ -14,7 +14,7 @@ const NS_PER_MS: u64 = 1_000_000;
 const STATE_VERSION: u8 = 1;
 
 /// A bucket of `burst` tokens that is refilled with `count` tokens every `period_ms`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limit {
     /// Tokens in a full bucket.
     burst: u64,
@@ -41,6 +41,28 @@ impl Limit {
     }
 }
 
+/// The limits of one call, in a place of their own: asking is too frequent to take memory for each call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    limits: [Limit; LIMITS_MAX],
+    len: usize,
+}
+
+impl Limits {
+    /// Adds a limit. Refuses more than [`LIMITS_MAX`].
+    pub fn push(&mut self, limit: Limit) -> Result<(), Refusal> {
+        let place = self.limits.get_mut(self.len).ok_or_else(wrong_count)?;
+        *place = limit;
+        self.len += 1;
+        Ok(())
+    }
+
+    /// The limits in the order in which they were added.
+    pub fn as_slice(&self) -> &[Limit] {
+        &self.limits[..self.len]
+    }
+}
+
 /// What a call is answered. The figures are those of the limit that allows least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
@@ -63,7 +85,32 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The bytes to store and the Unix time in milliseconds at which they mean nothing any more; `None` leaves
     /// the key as it is.
-    pub store: Option<(Vec<u8>, u64)>,
+    pub store: Option<(State, u64)>,
+}
+
+/// What is stored of limits.
+///
+/// `| version u8 | arrival u64 little endian | … |`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    bytes: [u8; 1 + 8 * LIMITS_MAX],
+    len: usize,
+}
+
+impl State {
+    fn write(arrivals: &[u64]) -> Self {
+        let (mut bytes, mut len) = ([STATE_VERSION; 1 + 8 * LIMITS_MAX], 1);
+        for (to, arrival) in bytes[1..].as_chunks_mut::<8>().0.iter_mut().zip(arrivals) {
+            *to = arrival.to_le_bytes();
+            len += 8;
+        }
+        State { bytes, len }
+    }
+
+    /// The bytes to store.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 /// Takes `cost` tokens from every limit, or from none.
@@ -72,7 +119,7 @@ pub struct Decision {
 /// could never be allowed, and stored bytes that are not a limit's.
 pub fn take(state: &[u8], limits: &[Limit], cost: u64, now_ns: u64) -> Result<Decision, Refusal> {
     if limits.is_empty() || limits.len() > LIMITS_MAX {
-        return Err(Refusal::argument(format!("1 to {LIMITS_MAX} limits are decided together")));
+        return Err(wrong_count());
     }
     if let Some(limit) = limits.iter().find(|l| cost > l.burst) {
         return Err(Refusal::argument(format!(
@@ -94,7 +141,7 @@ pub fn take(state: &[u8], limits: &[Limit], cost: u64, now_ns: u64) -> Result<De
     let verdict = verdict(limits, after, now_ns, wait_ns);
     let store = (wait_ns == 0 && cost > 0).then(|| {
         let last = after.iter().copied().max().unwrap_or(now_ns);
-        (write(after), last.div_ceil(NS_PER_MS))
+        (State::write(after), last.div_ceil(NS_PER_MS))
     });
     Ok(Decision { verdict, store })
 }
@@ -119,16 +166,6 @@ fn verdict(limits: &[Limit], arrivals: &[u64], now_ns: u64, wait_ns: u64) -> Ver
     }
 }
 
-/// `| version u8 | arrival u64 little endian | … |`
-fn write(arrivals: &[u64]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(1 + 8 * arrivals.len());
-    bytes.push(STATE_VERSION);
-    for arrival in arrivals {
-        bytes.extend_from_slice(&arrival.to_le_bytes());
-    }
-    bytes
-}
-
 /// The arrivals that are stored, and 0 for limits that were not there when it was.
 fn read(bytes: &[u8]) -> Result<[u64; LIMITS_MAX], Refusal> {
     let mut arrivals = [0; LIMITS_MAX];
@@ -145,6 +182,10 @@ fn read(bytes: &[u8]) -> Result<[u64; LIMITS_MAX], Refusal> {
         }
     }
     Ok(arrivals)
+}
+
+fn wrong_count() -> Refusal {
+    Refusal::argument(format!("1 to {LIMITS_MAX} limits are decided together"))
 }
 
 fn foreign() -> Refusal {
@@ -170,7 +211,7 @@ mod tests {
         fn take(&mut self, cost: u64, now_ns: u64) -> Verdict {
             let decision = take(&self.state, &self.limits, cost, now_ns).unwrap();
             if let Some((state, _)) = decision.store {
-                self.state = state;
+                self.state = state.as_slice().to_vec();
             }
             decision.verdict
         }
@@ -241,6 +282,14 @@ mod tests {
         let limits = [Limit::new(3, 1, 1000).unwrap()];
         let (_, ends_ms) = take(&[], &limits, 2, START).unwrap().store.unwrap();
         assert_eq!(ends_ms, START / NS_PER_MS + 2000);
+    }
+
+    #[test]
+    fn the_stored_bytes_never_change() {
+        let limits = [Limit::new(3, 1, 1000).unwrap(), Limit::new(5, 5, 60_000).unwrap()];
+        let (state, _) = take(&[], &limits, 1, START).unwrap().store.unwrap();
+        let (second, minute) = (START + SECOND, START + 12 * SECOND);
+        assert_eq!(state.as_slice(), [&[1][..], &second.to_le_bytes(), &minute.to_le_bytes()].concat());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `DOC.`: what many people edit.
 
 use super::{changes_reply, epoch_reply, msg, stream_key};
-use crate::args::{Args, once, unknown};
+use crate::args::{Args, Keyword, once, unknown};
 use crate::deadlines::{self, writer};
 use crate::effects;
 use crate::ffi::{self, Ctx, Key, Mode, Word};
@@ -10,7 +10,7 @@ use crate::settings::bounds;
 use std::ffi::CStr;
 use stoa_core::document::{Document, DocumentType, LineEnds, Submit, Submitted};
 use stoa_core::epoch::Position;
-use stoa_core::event::Header;
+use stoa_core::event::Durable;
 use stoa_core::identity::{Identity, check_id};
 use stoa_core::names::RoomKey;
 use stoa_core::op::Unit;
@@ -39,7 +39,8 @@ pub(crate) fn create(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let frame = document.created_frame(key.room, key.stream);
     effects::replicate_state(ctx, &key, &document);
     effects::notify(ctx, c"doc.create", &name);
-    effects::announce(ctx, key.channel, &Header::durable(key.stream, document.epoch(), 0, 0), &frame);
+    let event = Durable { stream: key.stream, epoch: document.epoch(), from: 0, rev: 0, origin: "" };
+    effects::announce_durable(ctx, &key, &event, &frame);
     let reply = created_reply(true, &document);
     open.put(document);
     Ok(reply)
@@ -49,10 +50,10 @@ pub(crate) fn create(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let (rev, op) = (args.integer("rev")?, args.bytes("op")?);
-    let (mut id, mut epoch, mut len, mut hash, mut unit, mut by) = (None, None, None, None, None, None);
+    let mut author = Author::default();
+    let (mut epoch, mut len, mut hash, mut unit) = (None, None, None, None);
     while let Some(word) = args.keyword() {
         match word.as_str() {
-            "ID" => once(&mut id, "ID", (args.text("client")?, args.integer("seq")?))?,
             "EPOCH" => once(&mut epoch, "EPOCH", args.epoch()?)?,
             "LEN" => once(&mut len, "LEN", args.integer("len")?)?,
             "HASH" => once(&mut hash, "HASH", parse_hash(args.text("hash")?)?)?,
@@ -60,13 +61,10 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
                 let parsed = args.text("UNIT")?.to_ascii_lowercase().parse::<Unit>();
                 once(&mut unit, "UNIT", parsed.map_err(|()| Refusal::argument("UNIT has to be utf16 or char"))?)?;
             }
-            "BY" => once(&mut by, "BY", (args.text("user")?, args.text("conn")?))?,
-            _ => return Err(unknown(&word)),
+            _ => author.take(&word, &mut args)?,
         }
     }
-    let (user, connection) = by.unwrap_or_default();
-    check_id("conn", connection, true)?;
-    let identity = id.map(|(client, seq)| Identity::new(user, client, seq)).transpose()?;
+    let (identity, user, connection) = author.checked()?;
     let unit = unit.unwrap_or_default();
     let submit = Submit { rev, op, epoch, identity, user, len, hash, unit };
 
@@ -80,7 +78,7 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 pub(crate) fn undo(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let client = args.text("client")?;
-    let (identity, user, connection) = writer_options(&mut args)?;
+    let (identity, user, connection) = Author::read(&mut args)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
     let undone = document.undo((user, client), identity, writer(ctx), ffi::now_ms(), &bounds())?;
@@ -91,7 +89,7 @@ pub(crate) fn undo(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 pub(crate) fn restore(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let tag = args.text("name")?;
-    let (identity, user, connection) = writer_options(&mut args)?;
+    let (identity, user, connection) = Author::read(&mut args)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
     let restored = document.restore(tag, user, identity, writer(ctx), ffi::now_ms(), &bounds())?;
@@ -178,20 +176,39 @@ pub(crate) fn info(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     ]))
 }
 
-/// `[ID id seq] [BY user conn]`: the identity, the user and the connection.
-fn writer_options<'a>(args: &mut Args<'a>) -> Result<(Option<Identity>, &'a str, &'a str), Trouble> {
-    let (mut id, mut by) = (None, None);
-    while let Some(word) = args.keyword() {
+/// Who writes: `[ID client seq] [BY user conn]`.
+#[derive(Default)]
+struct Author<'a> {
+    id: Option<(&'a str, u64)>,
+    by: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Author<'a> {
+    /// Reads one of both; anything else is no option of the command.
+    fn take(&mut self, word: &Keyword, args: &mut Args<'a>) -> Result<(), Trouble> {
         match word.as_str() {
-            "ID" => once(&mut id, "ID", (args.text("id")?, args.integer("seq")?))?,
-            "BY" => once(&mut by, "BY", (args.text("user")?, args.text("conn")?))?,
-            _ => return Err(unknown(&word)),
+            "ID" => once(&mut self.id, "ID", (args.text("client")?, args.integer("seq")?)),
+            "BY" => once(&mut self.by, "BY", (args.text("user")?, args.text("conn")?)),
+            _ => Err(unknown(word)),
         }
     }
-    let (user, connection) = by.unwrap_or_default();
-    check_id("conn", connection, true)?;
-    let identity = id.map(|(client, seq)| Identity::new(user, client, seq)).transpose()?;
-    Ok((identity, user, connection))
+
+    /// The identity, the user and the connection; the last two may be empty.
+    fn checked(self) -> Result<(Option<Identity>, &'a str, &'a str), Trouble> {
+        let (user, connection) = self.by.unwrap_or_default();
+        check_id("conn", connection, true)?;
+        let identity = self.id.map(|(client, seq)| Identity::new(user, client, seq)).transpose()?;
+        Ok((identity, user, connection))
+    }
+
+    /// Reads all that is left.
+    fn read(args: &mut Args<'a>) -> Result<(Option<Identity>, &'a str, &'a str), Trouble> {
+        let mut author = Author::default();
+        while let Some(word) = args.keyword() {
+            author.take(&word, args)?;
+        }
+        author.checked()
+    }
 }
 
 /// Replicates and announces what became of an operation, and answers with it.
@@ -208,19 +225,25 @@ fn settle(
         effects::replicate::<Document>(ctx, key, effect);
         effects::notify(ctx, event, name);
     }
+    let mut op = None;
     if submitted.created && !submitted.duplicate {
-        let frame = document.frame(key.room, key.stream, submitted.rev).unwrap_or_default();
-        let mut header = Header::durable(key.stream, submitted.epoch, submitted.rev - 1, submitted.rev);
-        header.origin = connection.to_owned();
-        effects::announce(ctx, key.channel, &header, &frame);
+        let mut frame = String::new();
+        let operation = document.push_frame(&mut frame, key.room, key.stream, submitted.rev);
+        let (stream, epoch, rev) = (key.stream, submitted.epoch, submitted.rev);
+        let event = Durable { stream, epoch, from: rev - 1, rev, origin: connection };
+        effects::announce_durable(ctx, key, &event, &frame);
+        // The operation stands in the frame, in the unit that nearly everybody asks for.
+        op = operation.filter(|_| unit == Unit::Utf16).map(|part| Reply::Part(frame, part));
     }
-    let concurrent: Vec<String> = document.concurrent_json(submitted, unit).collect();
+    let op = op.unwrap_or_else(|| document.applied_json(submitted, unit).unwrap_or_default().into());
+    let (mut concurrent, mut ends) = (String::new(), Vec::new());
+    document.push_concurrent(submitted, unit, &mut concurrent, &mut ends);
     Reply::Map(vec![
         ("rev", submitted.rev.into()),
         ("epoch", epoch_reply(submitted.epoch)),
-        ("op", document.applied_json(submitted, unit).unwrap_or_default().into()),
+        ("op", op),
         ("duplicate", submitted.duplicate.into()),
-        ("concurrent", concurrent.into()),
+        ("concurrent", Reply::Texts(concurrent, ends)),
     ])
 }
 

@@ -52,5 +52,5 @@ fn events_reply(events: Vec<(u64, String)>) -> Reply {
 }
 
 fn epoch_reply(epoch: Epoch) -> Reply {
-    epoch.text().into()
+    Reply::Epoch(epoch)
 }

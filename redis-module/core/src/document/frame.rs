@@ -6,11 +6,19 @@ use crate::changes::{self, Changes};
 use crate::epoch::{Epoch, Position, Standing};
 use crate::json::{push_number, push_quoted};
 use crate::op::Unit;
+use std::ops::Range;
 
 impl Document {
     /// The event that announced a revision, as one line of JSON; `None` if it is not kept.
     pub fn frame(&self, room: &str, stream: &str, rev: u64) -> Option<String> {
-        Some(self.applied_frame(room, stream, &self.history.get(rev)?))
+        let mut out = String::new();
+        self.push_frame(&mut out, room, stream, rev)?;
+        Some(out)
+    }
+
+    /// As [`Document::frame`], appended to `out`. Answers where in `out` the operation stands, in UTF-16 units.
+    pub fn push_frame(&self, out: &mut String, room: &str, stream: &str, rev: u64) -> Option<Range<usize>> {
+        Some(self.push_applied(out, room, stream, &self.history.get(rev)?))
     }
 
     /// The event that announces a new document.
@@ -46,30 +54,31 @@ impl Document {
             Standing::Valid => {}
         }
         let last = to.unwrap_or(self.rev).min(self.rev);
-        let frames =
-            (rev + 1..=last).filter_map(|rev| Some((rev, self.applied_frame(room, stream, &self.history.get(rev)?))));
+        let frames = (rev + 1..=last).filter_map(|rev| Some((rev, self.frame(room, stream, rev)?)));
         changes::page(rev, frames, count, bounds)
     }
 
-    fn applied_frame(&self, room: &str, stream: &str, accepted: &Accepted<'_>) -> String {
-        let mut out = String::with_capacity(accepted.inserted().len() + 256);
-        self.push_start(&mut out, "doc.applied", room, stream, accepted.rev.saturating_sub(1), accepted.rev);
+    fn push_applied(&self, out: &mut String, room: &str, stream: &str, accepted: &Accepted<'_>) -> Range<usize> {
+        out.reserve(accepted.inserted().len() + room.len() + stream.len() + 256);
+        self.push_start(out, "doc.applied", room, stream, accepted.rev.saturating_sub(1), accepted.rev);
         out.push_str(",\"op\":");
-        accepted.push_json(Unit::Utf16, &mut out);
+        let start = out.len();
+        accepted.push_json(Unit::Utf16, out);
+        let operation = start..out.len();
         out.push_str(",\"at_ms\":");
-        push_number(&mut out, accepted.at_ms());
+        push_number(out, accepted.at_ms());
         if !accepted.user().is_empty() {
             out.push_str(",\"user\":");
-            push_quoted(&mut out, accepted.user());
+            push_quoted(out, accepted.user());
         }
         if let Some((client, seq)) = accepted.identity() {
             out.push_str(",\"client\":");
-            push_quoted(&mut out, client);
+            push_quoted(out, client);
             out.push_str(",\"seq\":");
-            push_number(&mut out, seq);
+            push_number(out, seq);
         }
         out.push('}');
-        out
+        operation
     }
 
     fn push_start(&self, out: &mut String, event: &str, room: &str, stream: &str, from: u64, rev: u64) {

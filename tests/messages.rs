@@ -507,6 +507,23 @@ fn a_promoted_replica_trims_and_interrupts_by_itself() {
 }
 
 #[test]
+fn a_server_that_waits_for_something_far_away_rests() {
+    let redis = Redis::start();
+    post(&redis, "ada", "ends in a month");
+    redis.ok(&["PRESENCE.JOIN", "stoa:{lobby}:presence", "ada", "k1", "n1", "7200000"]);
+    let mut listener = redis.listen("lobby");
+    while listener.next(Duration::from_secs(1)).is_some() {}
+    let cpu = || -> f64 {
+        let seconds = ["used_cpu_user", "used_cpu_sys"].map(|field| redis.info(field).unwrap().parse::<f64>().unwrap());
+        seconds.iter().sum()
+    };
+    let before = cpu();
+    assert_eq!(listener.next(Duration::from_secs(2)), None);
+    let spent = cpu() - before;
+    assert!(spent < 0.05, "{spent} s of processor time in 2 s of rest");
+}
+
+#[test]
 fn memory_is_told_as_it_is() {
     let redis = Redis::start();
     let used = |redis: &Redis| redis.info("used_memory").unwrap().parse::<i64>().unwrap();

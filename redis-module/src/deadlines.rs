@@ -24,6 +24,9 @@ const STEPS_PER_TICK_MAX: usize = 64;
 const YIELD_MS: u64 = 1;
 /// How long to wait while a failover forbids writes, in milliseconds.
 const PAUSED_MS: u64 = 20;
+/// Longest time that a timer is started for, in milliseconds. Redis 7.0 counts the rest of a timer's time in
+/// microseconds in 32 bits: above 35 minutes it wakes all the time until that is over.
+const TIMER_MS_MAX: u64 = 30 * 60 * 1000;
 /// How long a log's end is waited for at most before the log is looked at again, in milliseconds: the server's bounds
 /// may be lowered in the meantime, which no log is told of.
 const LOOK_AGAIN_MS: u64 = 3600 * 1000;
@@ -243,13 +246,16 @@ pub(crate) fn arm(ctx: &Ctx<'_>) {
 }
 
 fn arm_at(ctx: &Ctx<'_>, due_ms: u64) {
+    // What is due later is looked at again then.
+    let now_ms = ffi::now_ms();
+    let due_ms = due_ms.min(now_ms + TIMER_MS_MAX);
     if let Some((armed_ms, id)) = with(|s| s.armed) {
         if armed_ms <= due_ms {
             return;
         }
         ctx.stop_timer(id);
     }
-    let id = ctx.start_timer(due_ms.saturating_sub(ffi::now_ms()), tick);
+    let id = ctx.start_timer(due_ms.saturating_sub(now_ms), tick);
     with(|s| s.armed = Some((due_ms, id)));
 }
 

@@ -31,6 +31,40 @@ fn document(server: &mut Server, name: &str, bytes: usize) {
     server.call(&["DOC.CREATE", &key, "text", &"lorem ipsum ".repeat(bytes / 12)]);
 }
 
+const TALK: &str = "stoa:{bench}:log:talk";
+/// Messages of a full log.
+const MESSAGES: usize = 10_000;
+/// Streamed messages at once: enough that none exceeds its bound within a round.
+const STREAMS: usize = 50;
+
+/// A log of so many messages of fifty users, as the only one of its name.
+fn talk(server: &mut Server, messages: usize) {
+    server.call(&["DEL", TALK]);
+    server.load(messages, true, |n| {
+        let user = format!("user{}", n % 50);
+        let body = "{\"text\":\"a message of some fifty bytes, as people write\"}".into();
+        vec!["MSG.POST".into(), TALK.into(), user, body, "ID".into(), format!("tab-{}", n % 50), (n + 1).to_string()]
+    });
+}
+
+/// What a message takes: plain, and with three reactions of one of fifty users each.
+fn state_bytes(server: &mut Server) {
+    println!(
+        "\n| 10,000 messages with identities | DUMP, bytes per message | MEMORY USAGE, bytes per message |\n|---|---|---|"
+    );
+    for reactions in [0, 3] {
+        talk(server, MESSAGES);
+        server.load(MESSAGES * reactions, false, |n| {
+            let (message, which) = (1 + n % MESSAGES, n / MESSAGES);
+            let (user, reaction) = (format!("user{}", (message + 7 * which) % 50), ["👍", "🎉", "🚀"][which]);
+            vec!["MSG.REACT".into(), TALK.into(), message.to_string(), user, reaction.into()]
+        });
+        let dump = server.redis.call(&["DUMP", TALK]).bytes().len();
+        let memory = server.redis.call(&["MEMORY", "USAGE", TALK]).int() as usize;
+        println!("| {reactions} reactions each | {} | {} |", dump / MESSAGES, memory / MESSAGES);
+    }
+}
+
 fn submit(name: &str, rev: usize, n: usize) -> Words {
     vec![
         "DOC.SUBMIT".into(),
@@ -199,6 +233,47 @@ const CASES: &[Case] = &[
             )
         },
     },
+    Case {
+        name: "MSG.REACT, 10,000 messages",
+        prepare: |s| talk(s, MESSAGES),
+        command: |n| {
+            let (message, user) = (1 + n % MESSAGES, format!("user{}", n / MESSAGES));
+            vec!["MSG.REACT".into(), TALK.into(), message.to_string(), user, "👍".into()]
+        },
+    },
+    Case {
+        name: "MSG.SINCE, 100 of 10,000 changed messages",
+        prepare: nothing,
+        command: |n| vec!["MSG.SINCE".into(), TALK.into(), (MESSAGES + n % COMMANDS).to_string()],
+    },
+    Case {
+        name: "MSG.SINCE, the same from before they were posted",
+        prepare: nothing,
+        command: |_| vec!["MSG.SINCE".into(), TALK.into(), "0".into()],
+    },
+    Case {
+        name: "MSG.READ, 1,000 people",
+        prepare: |s| talk(s, MESSAGES),
+        command: |n| vec!["MSG.READ".into(), TALK.into(), format!("user{}", n % 1000), (1 + n / 1000).to_string()],
+    },
+    Case {
+        name: "MSG.UNREAD, 10,000 messages",
+        prepare: nothing,
+        command: |n| vec!["MSG.UNREAD".into(), TALK.into(), format!("user{}", n % 1000)],
+    },
+    Case {
+        name: "MSG.APPEND, 20 bytes",
+        prepare: |s| {
+            talk(s, 1);
+            for _ in 0..STREAMS {
+                s.call(&["MSG.POST", TALK, "bot", "\"\"", "STREAMING"]);
+            }
+        },
+        command: |n| {
+            let message = 2 + n % STREAMS;
+            vec!["MSG.APPEND".into(), TALK.into(), message.to_string(), "bot".into(), "a few words at once ".into()]
+        },
+    },
     Case { name: "MSG.RANGE, 50 messages", prepare: nothing, command: |_| words("MSG.RANGE stoa:{bench}:log") },
     Case { name: "MSG.SINCE, 1 message", prepare: nothing, command: |_| words("MSG.SINCE stoa:{bench}:log 39999") },
     Case { name: "ROOM.EMIT", prepare: nothing, command: |_| words("ROOM.EMIT stoa:{bench} wave {\"x\":1,\"y\":2}") },
@@ -210,10 +285,11 @@ const CASES: &[Case] = &[
 ];
 
 fn main() {
-    let only = std::env::args().nth(1).filter(|a| !a.starts_with("--"));
+    let only = std::env::args().nth(1).filter(|a| !a.starts_with("--")).map(|part| part.to_lowercase());
     let mut server = Server::start();
-    let wanted =
-        |case: &&Case| case.name == "INCR" || only.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
+    let wanted = |case: &&Case| {
+        case.name == "INCR" || only.as_ref().is_none_or(|part| case.name.to_lowercase().contains(part.as_str()))
+    };
     let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
     let mut figures: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
     let mut broken = vec![0; cases.len()];
@@ -239,5 +315,8 @@ fn main() {
         let mut ratios: Vec<f64> = ns.iter().zip(&base).map(|(a, b)| a / b).collect();
         println!("| {} | {:.2} | {:.1} |", case.name, median(ns) / 1000.0, median(&mut ratios));
         assert!(*errors == 0, "{}: {errors} replies were errors", case.name);
+    }
+    if only.as_ref().is_none_or(|part| "msg. state".contains(part.as_str())) {
+        state_bytes(&mut server);
     }
 }

@@ -222,6 +222,41 @@ fn transactions_and_scripts_may_use_the_commands() {
     assert_eq!(redis.ok(&["DOC.GET", DOC]).field("content").text(), "> hello world");
 }
 
+#[test]
+fn who_watches_a_key_is_disturbed_by_what_changes_it_and_by_nothing_else() {
+    let redis = a_room();
+    let mut watcher = redis.connect();
+    let mut is_disturbed = |key: &str, call: &[&str]| {
+        watcher.ok(&["WATCH", key]);
+        redis.call(call);
+        watcher.ok(&["MULTI"]);
+        watcher.ok(&["PING"]);
+        matches!(watcher.call(&["EXEC"]), Reply::Null)
+    };
+    let take = words("RATE.TAKE ip:1 LIMIT 1 1 60000");
+    assert!(is_disturbed("ip:1", &take));
+    assert!(!is_disturbed("ip:1", &take), "a refusal changes nothing");
+    for call in [
+        ["PRESENCE.BEAT", HERE, "n1", "900000"].as_slice(),
+        &["PRESENCE.LEAVE", HERE, "c1"],
+        &["DOC.SUBMIT", DOC, "1", "[\"x\"]"],
+        &["DOC.TAG", DOC, "v1"],
+        &["DOC.TRIM", DOC, "0"],
+        &["MSG.POST", LOG, "ada", "1"],
+    ] {
+        assert!(is_disturbed(call[1], call), "{call:?}");
+    }
+    for call in [
+        ["PRESENCE.COUNT", HERE].as_slice(),
+        &["DOC.CURSOR", DOC, "k1", "2", r#"{"anchor":0,"head":0}"#],
+        &["DOC.GET", DOC],
+        &["MSG.RANGE", LOG],
+        &["ROOM.OPEN", LOG, "-"],
+    ] {
+        assert!(!is_disturbed(call[1], call), "{call:?}");
+    }
+}
+
 // --- What changes nothing -----------------------------------------------------------------------------------------
 
 #[test]
@@ -813,6 +848,22 @@ fn the_heads_of_a_room_follow_its_last_event() {
     listener.expect("msg.posted", SOON);
     let (header, heads) = listener.next(SOON).unwrap();
     assert_eq!(header.kind, stoa_core::event::Kind::Heads);
+    assert_eq!(heads, json!({"heads": {"log": format!("{}:1", posted.field("epoch").text())}}));
+}
+
+#[test]
+fn the_heads_of_a_room_leave_out_what_is_gone() {
+    let redis = Redis::start();
+    let mut listener = listen(&redis);
+    let posted = redis.ok(&["MSG.POST", LOG, "ada", "\"hi\""]);
+    redis.ok(&["DOC.CREATE", DOC, "text", "gone soon"]);
+    redis.ok(&["DEL", DOC]);
+    let heads = loop {
+        let (header, frame) = listener.next(SOON).expect("the heads");
+        if header.kind == stoa_core::event::Kind::Heads {
+            break frame;
+        }
+    };
     assert_eq!(heads, json!({"heads": {"log": format!("{}:1", posted.field("epoch").text())}}));
 }
 

@@ -210,7 +210,15 @@ pub(crate) fn remember_head(ctx: &Ctx<'_>, channel: &str, stream: &str, position
 /// A value was deleted, evicted, expired or overwritten: people who hold it have to hear that.
 pub(crate) fn value_removed(key: &[u8]) {
     let Some(ctx) = ffi::detached().filter(Ctx::is_primary) else { return };
-    with(|s| s.heap.push(Reverse((0, What::Gone, key.into()))));
+    with(|s| {
+        // A head that nobody can reach any more would make fronts look for it.
+        if let Ok(room) = RoomKey::parse(key)
+            && let Some(heads) = s.heads.get_mut(room.channel)
+        {
+            heads.remove(room.stream);
+        }
+        s.heap.push(Reverse((0, What::Gone, key.into())));
+    });
     arm(&ctx);
 }
 
@@ -220,7 +228,10 @@ pub(crate) fn everything_removed(ctx: &Ctx<'_>) {
         return;
     }
     let channels = ctx.subscribed_channels();
-    with(|s| s.heap.extend(channels.into_iter().map(|channel| Reverse((0, What::Emptied, channel)))));
+    with(|s| {
+        s.heads.values_mut().for_each(BTreeMap::clear);
+        s.heap.extend(channels.into_iter().map(|channel| Reverse((0, What::Emptied, channel))));
+    });
     arm(ctx);
 }
 
@@ -397,7 +408,7 @@ fn tell_news(ctx: &Ctx<'_>, room: &RoomKey<'_>, value: &mut impl Gathered) {
 
 fn tell_heads(ctx: &Ctx<'_>, channel: &[u8]) {
     let Ok(channel) = std::str::from_utf8(channel) else { return };
-    let Some(heads) = with(|s| s.heads.remove(channel)) else { return };
+    let Some(heads) = with(|s| s.heads.remove(channel)).filter(|heads| !heads.is_empty()) else { return };
     effects::announce_heads(ctx, channel, &heads);
 }
 

@@ -25,10 +25,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Longest wait of a timer, in milliseconds: an hour. Redis counts the wait of its next timer in an `int`, so one of 25
-/// days or more would fire at once, again and again.
-const TIMER_MS_MAX: u64 = 3600 * 1000;
-
 pub(crate) use redis_module::raw::{RedisModuleCtx, RedisModuleIO, RedisModuleString};
 
 /// Panics that were caught since the module was loaded.
@@ -267,10 +263,9 @@ impl Ctx<'_> {
         id
     }
 
-    /// Calls `work` after `ms`, or after [`TIMER_MS_MAX`] if that is earlier, once. Answers the timer's id.
+    /// Calls `work` after `ms`, once. Answers the timer's id.
     pub(crate) fn start_timer(&self, ms: u64, work: fn(&Ctx<'_>)) -> u64 {
-        let ms = ms.min(TIMER_MS_MAX) as c_longlong;
-        redis!(RedisModule_CreateTimer(self.raw, ms, Some(fire), work as *mut c_void))
+        redis!(RedisModule_CreateTimer(self.raw, ms as c_longlong, Some(fire), work as *mut c_void))
     }
 
     /// Stops a timer that has not fired.

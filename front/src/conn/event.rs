@@ -50,11 +50,11 @@ pub struct Event {
 }
 
 impl Event {
-    /// An event of a room. `channel` keeps the slots of different rooms apart.
-    pub fn new(channel: &str, header: Header, text: Text) -> Self {
+    /// An event of a room. The room keeps the slots of different rooms apart.
+    pub fn new(room: &str, header: Header, text: Text) -> Self {
         let class = match header.kind {
             Kind::Ephemeral => {
-                let slot = format_args!("{channel}\n{}\n{}", header.stream, header.slot);
+                let slot = format_args!("{room}\n{}\n{}", header.stream, header.slot);
                 Class::Ephemeral((!header.slot.is_empty()).then(|| slot.to_string().into()))
             }
             Kind::Durable | Kind::Heads | Kind::Reset => Class::Durable,

@@ -2,7 +2,7 @@
 
 use super::hub::{Hub, Joiner};
 use super::inbox::Inbox;
-use super::presence::Presence;
+use super::presence::{self, Presence};
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
 use crate::chance;
 use crate::close::CloseReason;
@@ -70,39 +70,42 @@ enum Outgoing {
 
 pub(super) struct Actor {
     room: Room,
-    channel: String,
     hub: Arc<Hub>,
     inbox: Arc<Inbox>,
-    api: ModuleApi,
     state: RoomState,
     conns: HashMap<MemberId, Arc<Conn>>,
     pending: HashMap<MemberId, Pending>,
-    presence: Presence,
-    outputs: Vec<Output>,
+    /// Only in rooms where somebody was listed: in most nobody is, they are personal.
+    presence: Option<Box<Presence>>,
     /// What goes to members at the end of this turn, in order.
     outbox: Vec<Outgoing>,
     idle_since: Option<Instant>,
 }
 
 impl Actor {
-    pub(super) fn new(room: Room, hub: Arc<Hub>, inbox: Arc<Inbox>, api: ModuleApi, ttl: Duration) -> Self {
+    pub(super) fn new(room: Room, hub: Arc<Hub>, inbox: Arc<Inbox>) -> Self {
         Actor {
-            channel: api.channel(&room),
-            presence: Presence::new(api.clone(), room.clone(), ttl),
             room,
             hub,
             inbox,
-            api,
+            presence: None,
             state: RoomState::default(),
             conns: HashMap::new(),
             pending: HashMap::new(),
-            outputs: Vec::new(),
             outbox: Vec::new(),
             idle_since: None,
         }
     }
 
-    pub(super) async fn run(mut self) {
+    /// Lives until nobody is left or the front stops, and says its last words: the leaves that are under way.
+    pub(super) async fn run(&mut self) {
+        self.live().await;
+        while let Some(done) = next_done(&mut self.presence).await {
+            self.presence().done(done);
+        }
+    }
+
+    async fn live(&mut self) {
         let inbox = self.inbox.clone();
         loop {
             let wake_at = self.wake_at();
@@ -110,12 +113,12 @@ impl Actor {
                 biased;
                 message = poll_fn(|cx| inbox.poll_control(cx)) => {
                     if matches!(message, Control::Finish) {
-                        return self.finish().await;
+                        return;
                     }
                     self.control(message);
                 }
-                Some(done) = self.presence.next_done(), if self.presence.has_calls() => {
-                    if let Some((member, joined)) = self.presence.done(done) {
+                Some(done) = next_done(&mut self.presence) => {
+                    if let Some((member, joined)) = self.presence().done(done) {
                         self.presence_known(member, joined);
                     }
                 }
@@ -124,13 +127,13 @@ impl Actor {
                     events.iter().for_each(|bytes| self.event(bytes));
                 }
                 () = sleep_until(wake_at), if wake_at.is_some() => {
-                    if self.presence.next_beat().is_some_and(|at| at <= Instant::now()) {
-                        self.presence.beat();
+                    if self.next_beat().is_some_and(|at| at <= Instant::now()) {
+                        self.presence().beat();
                     }
                     if self.idle_since.is_some_and(|since| since.elapsed() >= LINGER)
                         && self.hub.forget_if_idle(&self.room, &inbox)
                     {
-                        return self.finish().await;
+                        return;
                     }
                 }
             }
@@ -138,7 +141,8 @@ impl Actor {
                 self.step(Input::Lagged);
             }
             if !self.outbox.is_empty() {
-                self.flush().await;
+                // In a box: a room at rest should not have the size of a busy one.
+                Box::pin(self.flush()).await;
             }
             self.note_idle();
         }
@@ -146,21 +150,28 @@ impl Actor {
 
     fn wake_at(&self) -> Option<Instant> {
         let idle = self.idle_since.map(|since| since + LINGER);
-        self.presence.next_beat().into_iter().chain(idle).min()
+        self.next_beat().into_iter().chain(idle).min()
+    }
+
+    fn next_beat(&self) -> Option<Instant> {
+        self.presence.as_ref().and_then(|presence| presence.next_beat())
+    }
+
+    fn presence(&mut self) -> &mut Presence {
+        self.presence.get_or_insert_with(|| {
+            Box::new(Presence::new(self.hub.api().clone(), self.room.clone(), self.hub.presence_ttl()))
+        })
     }
 
     fn note_idle(&mut self) {
+        if self.pending.is_empty() {
+            // Most rooms are quiet for as long as they live.
+            self.pending = HashMap::new();
+        }
         if !self.conns.is_empty() {
             self.idle_since = None;
         } else if self.idle_since.is_none() {
             self.idle_since = Some(Instant::now());
-        }
-    }
-
-    /// Last words: the leaves that are under way.
-    async fn finish(mut self) {
-        while let Some(done) = self.presence.next_done().await {
-            self.presence.done(done);
         }
     }
 
@@ -176,33 +187,33 @@ impl Actor {
             Control::Part { member, grace } => {
                 self.conns.remove(&member);
                 self.pending.remove(&member);
-                self.presence.leave(member, grace);
+                if let Some(presence) = &mut self.presence {
+                    presence.leave(member, grace);
+                }
                 self.step(Input::Part { member });
             }
-            Control::PresenceSet { member, patch, answer } => self.presence.set(member, patch, answer),
+            Control::PresenceSet { member, patch, answer } => self.presence().set(member, patch, answer),
             Control::Input(input) => self.step(input),
             Control::Finish => {}
         }
     }
 
     fn event(&mut self, bytes: &Bytes) {
-        match Event::decode(&self.channel, bytes) {
+        match Event::decode(self.room.as_str(), bytes) {
             Ok(event) if event.header.kind == Kind::Heads => self.step(Input::Heads(event.heads())),
             Ok(event) => self.step(Input::Event(Arc::new(event))),
             Err(error) => {
-                tracing::error!(channel = self.channel, error, "an event cannot be read; do front and module match?");
+                tracing::error!(room = %self.room, error, "an event cannot be read; do front and module match?");
             }
         }
     }
 
     fn step(&mut self, input: Input) {
-        let mut outputs = std::mem::take(&mut self.outputs);
+        let (mut outputs, mut unheard) = (Vec::new(), Vec::new());
         self.state.step(input, &mut outputs);
-        let mut unheard = Vec::new();
-        for output in outputs.drain(..) {
+        for output in outputs {
             self.carry_out(output, &mut unheard);
         }
-        self.outputs = outputs;
         for member in unheard {
             self.step(Input::Live { member });
         }
@@ -234,7 +245,7 @@ impl Actor {
     }
 
     fn send_own(&mut self, to: Vec<MemberId>, header: Header, text: String) {
-        self.send(to, Arc::new(Event::new(&self.channel, header, text.into())));
+        self.send(to, Arc::new(Event::new(self.room.as_str(), header, text.into())));
     }
 
     fn send(&mut self, to: Vec<MemberId>, mut event: Arc<Event>) {
@@ -282,7 +293,7 @@ impl Actor {
         {
             // Listed first, so that the answer shows the joiner too.
             pending.open = Some((ticket, ask));
-            return self.presence.join(member, here);
+            return self.presence().join(member, here);
         }
         self.call_open(ticket, member, ask, again);
     }
@@ -296,7 +307,7 @@ impl Actor {
     }
 
     fn call_open(&self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
-        let (api, room, inbox) = (self.api.clone(), self.room.clone(), self.inbox.clone());
+        let (api, room, inbox) = (self.hub.api().clone(), self.room.clone(), self.inbox.clone());
         let user = self.pending.get(&member).map(|pending| pending.user.clone());
         tokio::spawn(async move {
             let answer = if again {
@@ -312,7 +323,7 @@ impl Actor {
     fn fetch(&self, ticket: Ticket, stream: Arc<str>, position: Option<Position>, calm: bool) {
         tracing::debug!(room = %self.room, %stream, calm, "reading what may be missing");
         self.hub.metrics().repairs.add(1);
-        let (api, room, inbox) = (self.api.clone(), self.room.clone(), self.inbox.clone());
+        let (api, room, inbox) = (self.hub.api().clone(), self.room.clone(), self.inbox.clone());
         tokio::spawn(async move {
             if calm {
                 tokio::time::sleep(chance::jitter(CALM_JITTER_MAX)).await;
@@ -329,6 +340,10 @@ impl Drop for Actor {
     fn drop(&mut self) {
         self.inbox.close();
     }
+}
+
+async fn next_done(presence: &mut Option<Box<Presence>>) -> Option<presence::Done> {
+    presence.as_mut()?.next_done().await
 }
 
 /// Asks until Redis answers or the room has ended.

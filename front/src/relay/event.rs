@@ -8,10 +8,10 @@ use stoa_core::event::{self, Header};
 
 impl Event {
     /// Reads what came over a channel; the text shares its memory.
-    pub fn decode(channel: &str, bytes: &Bytes) -> Result<Self, String> {
+    pub fn decode(room: &str, bytes: &Bytes) -> Result<Self, String> {
         let (header, text) = event::decode(bytes).map_err(|e| e.to_string())?;
         let text = Text::try_from(bytes.slice_ref(text)).map_err(|e| e.to_string())?;
-        Ok(Event::new(channel, header, text))
+        Ok(Event::new(room, header, text))
     }
 
     /// The events of a catch-up, as if they had come over the channel, for somebody who had revision `from`.

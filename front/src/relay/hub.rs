@@ -110,6 +110,14 @@ impl Hub {
         answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
     }
 
+    pub(super) fn api(&self) -> &ModuleApi {
+        &self.api
+    }
+
+    pub(super) fn presence_ttl(&self) -> Duration {
+        self.presence_ttl
+    }
+
     /// The counters of the front.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -154,9 +162,9 @@ impl Hub {
 
     fn start(self: &Arc<Self>, room: &Room) -> Arc<Inbox> {
         let inbox = Arc::new(Inbox::default());
-        let actor = Actor::new(room.clone(), self.clone(), inbox.clone(), self.api.clone(), self.presence_ttl);
+        let mut actor = Actor::new(room.clone(), self.clone(), inbox.clone());
         self.metrics.rooms.add(1);
-        self.tasks.spawn(actor.run());
+        self.tasks.spawn(async move { actor.run().await });
         self.api.router().subscribe(&self.api.channel(room), inbox.clone());
         inbox
     }

@@ -44,7 +44,8 @@ pub(super) struct Presence {
     here: HashMap<MemberId, Here>,
     /// Leaves that Redis has not heard yet: without them a beat would keep the departed here.
     leaving: HashMap<Arc<str>, Duration>,
-    calls: FuturesUnordered<BoxFuture<'static, Done>>,
+    /// Only while there are any.
+    calls: Option<FuturesUnordered<BoxFuture<'static, Done>>>,
     beat_at: Instant,
 }
 
@@ -52,15 +53,7 @@ impl Presence {
     pub(super) fn new(api: ModuleApi, room: Room, ttl: Duration) -> Self {
         // Spread, so that the rooms of a front do not all beat at once.
         let beat_at = Instant::now() + chance::jitter(ttl / BEATS_PER_TTL);
-        Presence {
-            api,
-            room,
-            ttl,
-            here: HashMap::new(),
-            leaving: HashMap::new(),
-            calls: FuturesUnordered::new(),
-            beat_at,
-        }
+        Presence { api, room, ttl, here: HashMap::new(), leaving: HashMap::new(), calls: None, beat_at }
     }
 
     /// When the next beat is due, if there is anybody to keep.
@@ -68,23 +61,28 @@ impl Presence {
         (!self.here.is_empty() || !self.leaving.is_empty()).then_some(self.beat_at)
     }
 
-    pub(super) fn has_calls(&self) -> bool {
-        !self.calls.is_empty()
+    /// The next thing that came back; `None` once there are no calls.
+    pub(super) async fn next_done(&mut self) -> Option<Done> {
+        let calls = self.calls.as_mut()?;
+        let done = calls.next().await;
+        if calls.is_empty() {
+            self.calls = None;
+        }
+        done
     }
 
-    /// The next thing that came back. Call only while there are calls.
-    pub(super) async fn next_done(&mut self) -> Option<Done> {
-        self.calls.next().await
+    fn call(&mut self, call: impl Future<Output = Done> + Send + 'static) {
+        self.calls.get_or_insert_default().push(Box::pin(call));
     }
 
     pub(super) fn join(&mut self, member: MemberId, here: Here) {
         let (api, room, ttl) = (self.api.clone(), self.room.clone(), self.ttl);
         self.leaving.remove(&here.connection);
         self.here.insert(member, here.clone());
-        self.calls.push(Box::pin(async move {
+        self.call(async move {
             let joined = api.presence_join(&room, &here, ttl).await;
             Done::Joined(member, joined.map(drop))
-        }));
+        });
     }
 
     pub(super) fn leave(&mut self, member: MemberId, grace: Duration) {
@@ -104,10 +102,10 @@ impl Presence {
             return;
         };
         let (api, room, connection) = (self.api.clone(), self.room.clone(), here.connection.clone());
-        self.calls.push(Box::pin(async move {
+        self.call(async move {
             let set = api.presence_set(&room, &connection, None, &patch).await;
             Done::Set(member, patch, answer, set)
-        }));
+        });
     }
 
     pub(super) fn beat(&mut self) {
@@ -117,7 +115,7 @@ impl Presence {
         }
         let (api, room, ttl, expected) = (self.api.clone(), self.room.clone(), self.ttl, self.here.len());
         if expected > 0 {
-            self.calls.push(Box::pin(async move { Done::Beaten(api.presence_beat(&room, ttl).await, expected) }));
+            self.call(async move { Done::Beaten(api.presence_beat(&room, ttl).await, expected) });
         }
     }
 
@@ -185,14 +183,14 @@ impl Presence {
 
     fn call_repair(&mut self, here: Here, answer: Option<oneshot::Sender<Result<Position, FrameError>>>) {
         let (api, room, ttl) = (self.api.clone(), self.room.clone(), self.ttl);
-        self.calls.push(Box::pin(async move { Done::Repaired(answer, api.presence_join(&room, &here, ttl).await) }));
+        self.call(async move { Done::Repaired(answer, api.presence_join(&room, &here, ttl).await) });
     }
 
     fn call_leave(&mut self, connection: Arc<str>, grace: Duration) {
         let (api, room) = (self.api.clone(), self.room.clone());
-        self.calls.push(Box::pin(async move {
+        self.call(async move {
             let left = api.presence_leave(&room, &connection, grace).await;
             Done::Left(connection, grace, left)
-        }));
+        });
     }
 }

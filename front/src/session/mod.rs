@@ -67,7 +67,8 @@ struct Session {
     rooms: HashMap<Room, Membership>,
     /// Documents in which this connection has told a cursor.
     cursors: HashMap<Room, BTreeSet<String>>,
-    in_flight: FuturesOrdered<BoxFuture<'static, Done>>,
+    /// Commands under way, in their order. Only while there are any: most connections are silent.
+    in_flight: Option<Box<FuturesOrdered<BoxFuture<'static, Done>>>>,
     /// A command under way changes what the next ones mean.
     barrier: bool,
     lines: VecDeque<String>,
@@ -137,7 +138,7 @@ impl Session {
             identity: None,
             rooms: HashMap::new(),
             cursors: HashMap::new(),
-            in_flight: FuturesOrdered::new(),
+            in_flight: None,
             barrier: false,
             lines: VecDeque::new(),
             last_heard: now,
@@ -158,15 +159,18 @@ impl Session {
             {
                 self.start(&line);
             }
+            if self.lines.is_empty() {
+                self.lines = VecDeque::new();
+            }
             if let Some(reason) = conn.closing().or_else(|| self.look_at_the_clock()) {
                 return Some(reason);
             }
-            if self.is_leaving && self.in_flight.is_empty() {
+            if self.is_leaving && self.in_flight.is_none() {
                 return Some(CloseReason::Shutdown);
             }
             let reads = self.lines.is_empty() && self.may_start() && !self.is_leaving;
             tokio::select! {
-                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
+                Some(done) = next_done(&mut self.in_flight), if self.in_flight.is_some() => {
                     if let Some(reason) = self.finish(done) {
                         return Some(reason);
                     }
@@ -183,7 +187,7 @@ impl Session {
     }
 
     fn may_start(&self) -> bool {
-        !self.barrier && self.in_flight.len() < WINDOW && !self.conn.is_congested()
+        !self.barrier && self.in_flight.as_ref().is_none_or(|calls| calls.len() < WINDOW) && !self.conn.is_congested()
     }
 
     fn receive(&mut self, incoming: Incoming) -> Result<(), Option<CloseReason>> {
@@ -222,9 +226,13 @@ impl Session {
         }
     }
 
+    fn begin(&mut self, call: BoxFuture<'static, Done>) {
+        self.in_flight.get_or_insert_default().push_back(call);
+    }
+
     /// Puts an answer in line behind those that are under way.
     fn answer(&mut self, done: Done) {
-        self.in_flight.push_back(Box::pin(std::future::ready(done)));
+        self.begin(Box::pin(std::future::ready(done)));
     }
 
     fn start(&mut self, line: &str) {
@@ -240,8 +248,8 @@ impl Session {
         };
         let span = telemetry::command_span(command.name());
         match (self.dispatch(id, command), span) {
-            (Ok(future), None) => self.in_flight.push_back(future),
-            (Ok(future), Some(span)) => self.in_flight.push_back(Box::pin(future.instrument(span))),
+            (Ok(future), None) => self.begin(future),
+            (Ok(future), Some(span)) => self.begin(Box::pin(future.instrument(span))),
             (Err(error), _) => self.answer(Done::refused(id, error)),
         }
     }
@@ -336,6 +344,16 @@ impl Session {
         }
         None
     }
+}
+
+/// The next answer, in the order of the commands.
+async fn next_done(in_flight: &mut Option<Box<FuturesOrdered<BoxFuture<'static, Done>>>>) -> Option<Done> {
+    let calls = in_flight.as_mut()?;
+    let done = calls.next().await;
+    if calls.is_empty() {
+        *in_flight = None;
+    }
+    done
 }
 
 /// However a connection ends, even by a panic, its rooms hear of it.

@@ -1,8 +1,8 @@
 //! How a member comes in: subscribe, buffer, ask, answer, replay, live. And how one is brought back in step.
 
 use super::{
-    ATTEMPTS_MAX, Ask, At, Fit, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining, Member, MemberId, Output, RoomState, Stage,
-    Stream, Ticket, is_reset_by,
+    ATTEMPTS_MAX, Ask, At, Fit, HELD_BYTES_MAX, HELD_EVENTS_MAX, Joining, Member, MemberId, Names, Output, RoomState,
+    Stage, Stream, Ticket, is_reset_by,
 };
 use crate::conn::Event;
 use crate::frame::FrameError;
@@ -19,16 +19,18 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         joining.newcomer = newcomer;
         for (name, _) in &ask {
-            self.streams.entry(name.clone()).or_insert_with(Stream::unknown);
-            if member.open.insert(name.clone()) {
-                joining.fresh.push(name.clone());
+            let stream = self.streams.entry(name.clone());
+            // The room's own name, so that a thousand members share it.
+            if member.open.insert(stream.key()) {
+                joining.fresh.push(stream.key().clone());
             }
+            stream.or_insert_with(Stream::unknown);
         }
         joining.ask = ask;
         if self.subscribed {
             joining.begin(id, out);
         }
-        member.joining = Some(joining);
+        member.joining = Some(Box::new(joining));
     }
 
     /// Starts to buffer for a member, from where it stands now.
@@ -41,7 +43,7 @@ impl RoomState {
             joining.torn = true;
             return joining;
         }
-        for name in &member.open {
+        for name in &member.open.0 {
             let at = member.floors.remove(name).or_else(|| self.streams.get(name).map(|stream| stream.at));
             joining.at.insert(name.clone(), at.unwrap_or(At::Unknown));
         }
@@ -52,7 +54,7 @@ impl RoomState {
     pub(super) fn redo(&mut self, id: MemberId, name: &Arc<str>, out: &mut Vec<Output>) {
         let joining = self.joining(id);
         let Some(member) = self.members.get_mut(&id) else { return };
-        member.joining = Some(joining);
+        member.joining = Some(Box::new(joining));
         self.ask_again(id, BTreeSet::from([name.clone()]), out);
     }
 
@@ -130,7 +132,7 @@ impl RoomState {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(mut joining) = member.joining.take() else { return };
         let mut holes = joining.replay(id, member, out);
-        for name in &member.open {
+        for name in &member.open.0 {
             let at = joining.at.get(name).copied().unwrap_or(At::Unknown);
             let stream = self.streams.entry(name.clone()).or_insert_with(Stream::unknown);
             if holes.contains(name) || at == stream.at {
@@ -209,7 +211,7 @@ impl Joining {
     fn replay(&mut self, id: MemberId, member: &mut Member, out: &mut Vec<Output>) -> BTreeSet<Arc<str>> {
         if std::mem::take(&mut self.torn) {
             self.drop_buffer();
-            return member.open.clone();
+            return member.open.0.iter().cloned().collect();
         }
         let mut holes = BTreeSet::new();
         self.buffer_bytes = 0;
@@ -240,7 +242,7 @@ impl Joining {
 
 impl Member {
     fn new(connection: Arc<str>, user: Arc<str>) -> Self {
-        Member { connection, user, open: BTreeSet::new(), floors: BTreeMap::new(), joining: None }
+        Member { connection, user, open: Names::default(), floors: BTreeMap::new(), joining: None }
     }
 }
 

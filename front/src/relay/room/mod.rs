@@ -18,7 +18,7 @@ use crate::frame::FrameError;
 use crate::module_api::Opened;
 use crate::names;
 use position::{At, Fit};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use stoa_core::epoch::Position;
 use stoa_core::event::{Kind, To};
@@ -100,9 +100,35 @@ struct Stream {
 struct Member {
     connection: Arc<str>,
     user: Arc<str>,
-    open: BTreeSet<Arc<str>>,
+    open: Names,
     floors: BTreeMap<Arc<str>, At>,
-    joining: Option<Joining>,
+    /// In a box: most members are not joining.
+    joining: Option<Box<Joining>>,
+}
+
+/// The few streams that a member has open, in the order in which it opened them.
+#[derive(Debug, Default)]
+struct Names(Vec<Arc<str>>);
+
+impl Names {
+    fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|known| **known == *name)
+    }
+
+    /// Returns whether it is new.
+    fn insert(&mut self, name: &Arc<str>) -> bool {
+        let is_new = !self.contains(name);
+        if is_new {
+            // Most members open what they open at once.
+            self.0.reserve_exact(1);
+            self.0.push(name.clone());
+        }
+        is_new
+    }
+
+    fn get(&self, name: &str) -> Option<&Arc<str>> {
+        self.0.iter().find(|known| ***known == *name)
+    }
 }
 
 #[derive(Debug)]
@@ -262,7 +288,7 @@ impl RoomState {
 
     /// Gives an event to everybody who opened anything, whether or not they opened this stream.
     fn announce(&self, event: Arc<Event>, out: &mut Vec<Output>) {
-        let joined = |m: &&Member| !m.open.is_empty() && m.joining.is_none();
+        let joined = |m: &&Member| !m.open.0.is_empty() && m.joining.is_none();
         let to: Vec<MemberId> = self.members.iter().filter(|(_, m)| joined(m)).map(|(id, _)| *id).collect();
         if !to.is_empty() {
             out.push(Output::Deliver { to, event });
@@ -299,7 +325,7 @@ impl Member {
             To::User(user) => *self.user == **user,
             To::Connection(connection) => *self.connection == **connection,
         };
-        addressed && (header.stream.is_empty() || self.open.contains(header.stream.as_str()))
+        addressed && (header.stream.is_empty() || self.open.contains(&header.stream))
     }
 
     /// Whether an event is new to a member whose join was answered with more than the room had then.
@@ -319,12 +345,12 @@ impl Member {
 
     /// What a reset of `gone` leaves of the member's streams.
     fn reset(&mut self, gone: &str) {
-        self.open.retain(|name| !is_reset_by(name, gone));
+        self.open.0.retain(|name| !is_reset_by(name, gone));
         self.floors.retain(|name, _| !is_reset_by(name, gone));
     }
 
     fn forget(&mut self, stream: &str) {
-        self.open.remove(stream);
+        self.open.0.retain(|name| **name != *stream);
         self.floors.remove(stream);
         if let Some(joining) = &mut self.joining {
             joining.at.remove(stream);

@@ -84,7 +84,7 @@ export interface ConnectionOwner {
   /** The answer to `connect`. It is called before any later frame is given out. */
   connected(answer: ConnectAnswer): void;
   /** A frame after the answer to `connect`. */
-  frame(frame: ServerFrame): void;
+  frame(frame: Exclude<ServerFrame, { kind: "closing" }>): void;
   /** The line of a connected connection broke: no outstanding command will be answered. */
   lost(): void;
 }
@@ -109,6 +109,8 @@ export class Connection {
   /** The one wait that is under way. */
   private timer: ReturnType<typeof setTimeout> | undefined;
   private pingIntervalMs = PING_INTERVAL_MS;
+  /** When a front that stops wants to see its people elsewhere. */
+  private comeBackInMs: number | undefined;
 
   constructor(
     options: ConnectionOptions,
@@ -214,7 +216,8 @@ export class Connection {
       for (const frame of parseFrames(event.data, (why) => this.events.emit("skipped", why))) {
         // A listener may have closed the connection while it was given a frame.
         if (!alive()) return;
-        if (this.current === "online") this.owner.frame(frame);
+        if (frame.kind === "closing") this.comeBackInMs = frame.retryAfterMs;
+        else if (this.current === "online") this.owner.frame(frame);
         else this.answered(frame);
       }
     };
@@ -227,7 +230,7 @@ export class Connection {
 
   /** A frame before the connection is connected: only the answer to `connect` is expected. */
   private answered(frame: ServerFrame): void {
-    if (frame.kind === "event" || frame.id !== OWN_ID) return;
+    if (frame.kind === "event" || frame.kind === "closing" || frame.id !== OWN_ID) return;
     if (frame.kind === "error") return this.sayNo(frame.error);
     let answer: ConnectAnswer;
     try {
@@ -260,7 +263,8 @@ export class Connection {
       // A token that ended in mid-connection is ordinary: there is nothing to back off from.
       if (wasConnected) return this.failed(why, undefined, 0);
     }
-    this.failed(why);
+    // A front that stops spreads its people over a time of its choice: sooner would be a crowd, later a needless wait.
+    this.failed(why, 0, wasConnected ? this.comeBackInMs : undefined);
   }
 
   /** Forgets a token that has ended, if a new one can be got. */
@@ -306,6 +310,7 @@ export class Connection {
   /** Abandons socket, token and wait, if there are any. */
   private drop(code?: number): void {
     this.attempt += 1;
+    this.comeBackInMs = undefined;
     clearTimeout(this.timer);
     const socket = this.socket;
     this.socket = undefined;

@@ -225,7 +225,7 @@ export class Stoa {
     for (const room of [...this.rooms.values()]) room.connected(answer.rooms.get(room.name));
   }
 
-  private frame(frame: ServerFrame): void {
+  private frame(frame: Exclude<ServerFrame, { kind: "closing" }>): void {
     if (frame.kind === "event") return this.event(frame.event);
     const request = frame.id === null ? undefined : this.requests.get(frame.id);
     if (request !== undefined) request.answered(frame);

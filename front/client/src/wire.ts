@@ -126,7 +126,9 @@ export type Command = WithoutId<CommandFrame>;
 export type ServerFrame =
   | { kind: "reply"; id: number | null; ok: unknown }
   | { kind: "error"; id: number | null; error: StoaError }
-  | { kind: "event"; event: PushEvent };
+  | { kind: "event"; event: PushEvent }
+  /** The front ends the connection next. */
+  | { kind: "closing"; retryAfterMs: number };
 
 /** Thrown inside this file: the frame is not of its form. */
 class Malformed extends Error {}
@@ -350,6 +352,10 @@ export function parseFrames(text: string, skipped: (why: string) => void): Serve
     if (line === "") continue;
     try {
       const from = fields(JSON.parse(line), "frame");
+      if (from["event"] === "connection.closing") {
+        frames.push({ kind: "closing", retryAfterMs: integer(from["retry_after_ms"], "retry_after_ms") });
+        continue;
+      }
       if ("event" in from) {
         const event = pushEvent(from);
         if (event !== undefined) frames.push({ kind: "event", event });

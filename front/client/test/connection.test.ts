@@ -115,6 +115,21 @@ describe("close codes", () => {
     expect(stoa.state).toBe("online");
   });
 
+  test("a front that stops says when to come back", async () => {
+    const { stoa, changes } = open({ random: () => 0 });
+    await pass(10);
+    front.stops(4_321);
+    await pass(10);
+    front.close(4000, "SHUTDOWN");
+    await pass(1);
+    expect(changes.at(-1)).toMatchObject({ state: "offline", reason: "SHUTDOWN", retryInMs: 4_321 });
+    await pass(4_400);
+    expect(stoa.state).toBe("online");
+    // What it said was about that one time.
+    front.close(4001, "SLOW");
+    expect(changes.at(-1)).toMatchObject({ state: "offline", reason: "SLOW", retryInMs: 0 });
+  });
+
   test.each([[4500, "AUTH_REQUIRED"], [4501, "AUTH_INVALID"], [4502, "AUTH_EXPIRED"], [4503, "TOO_LARGE"], [4777, "SOMETHING_NEW"]])("%i stays away", async (code, reason) => {
     const { stoa, changes } = open();
     await pass(10);

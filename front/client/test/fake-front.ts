@@ -168,6 +168,10 @@ export class FakeFront {
   close(code: number, reason: string): void {
     for (const line of [...this.connections]) line.end(code, reason);
   }
+  /** Tells everybody that it stops and when to come back. The close follows with `close`. */
+  stops(retryAfterMs: number): void {
+    for (const line of this.connections) line.event({ event: "connection.closing", retry_after_ms: retryAfterMs });
+  }
   refuse(command: string, code: string, more: { retry?: boolean; retryAfterMs?: number; times?: number } = {}): void {
     const error: Refusal = { code, message: `refused: ${code}`, retry: more.retry ?? false };
     if (more.retryAfterMs !== undefined) error.retry_after_ms = more.retryAfterMs;

@@ -99,7 +99,7 @@ fn replay(stream: &data::Stream, work: Work) -> (Duration, String) {
     revs.push(0);
     let mut out = 0;
     let start = ThreadTime::now();
-    for (at, (submit, operation)) in submits.iter_mut().zip(parsed).enumerate() {
+    for (at, (submit, operation)) in submits.iter_mut().zip(&parsed).enumerate() {
         submit.rev = revs[submit.rev as usize];
         let now_ms = 1_700_000_000_000 + at as u64 * 3;
         if work == Work::Engine {

@@ -173,6 +173,13 @@ impl Operation {
         base_len(&self.components)
     }
 
+    /// Becomes equal to another one, in the memory that it has.
+    pub(crate) fn copy(&mut self, other: &Operation) {
+        self.unit = other.unit;
+        self.components.clone_from(&other.components);
+        self.text.clone_from(&other.text);
+    }
+
     /// Takes it apart.
     pub fn into_parts(self) -> (Vec<Component>, String) {
         (self.components, self.text)

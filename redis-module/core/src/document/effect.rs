@@ -140,7 +140,7 @@ pub(super) enum Effect<'a, W = Vec<u32>> {
 }
 
 impl Applied<'_, &[u32]> {
-    /// The effect as bytes: as [`Effect::encode`], in a third of its time.
+    /// The effect as bytes: as [`Effect::encode`], in two thirds of its instructions.
     pub(super) fn encode(&self) -> Vec<u8> {
         let Applied { epoch, writer, rev, first_kept, at_ms, user, client, seq, words, inserted, undoes, memory } =
             self;

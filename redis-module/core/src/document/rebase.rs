@@ -16,7 +16,7 @@ const COMPOSE_FROM: usize = 200;
 /// Makes of `x`, made at revision `rev`, what it becomes at the head. It goes left of what is accepted. What
 /// `scratch` holds is lost.
 pub(super) fn rebase(x: &mut Vec<Component>, scratch: &mut Vec<Component>, history: &History, rev: u64, unit: Unit) {
-    let moving = Moving { reach: base_len(x), x, scratch };
+    let moving = Moving { first: first_of(x), reach: base_len(x), x, scratch };
     match unit {
         Unit::Utf16 => over_spans(moving, history.spans(rev + 1), words::utf16, words::utf16_shift),
         Unit::Char => over_spans(moving, history.spans(rev + 1), words::chars, words::chars_shift),
@@ -34,11 +34,7 @@ fn over_spans<'a, I>(
     for span in spans {
         if moving.x.len() < COMPOSE_FROM || span.len() == 1 {
             for operation in span.operations() {
-                let first = match moving.x.first() {
-                    Some(Component::Retain(first)) => *first,
-                    _ => 0,
-                };
-                match shift(operation, first, moving.reach) {
+                match shift(operation, moving.first, moving.reach) {
                     Shift::None => {}
                     Shift::By(units) => moving.shift(units),
                     Shift::Unknown => moving.transform(read(operation)),
@@ -52,9 +48,18 @@ fn over_spans<'a, I>(
     }
 }
 
+fn first_of(x: &[Component]) -> u32 {
+    match x.first() {
+        Some(Component::Retain(first)) => *first,
+        _ => 0,
+    }
+}
+
 /// An operation on its way to the head.
 struct Moving<'x> {
     x: &'x mut Vec<Component>,
+    /// Where it first does something.
+    first: u32,
     /// How far into the text it reaches.
     reach: u32,
     scratch: &'x mut Vec<Component>,
@@ -64,15 +69,16 @@ impl Moving<'_> {
     /// Goes by an operation that lies before all of x.
     fn shift(&mut self, units: u32) {
         if let Some(Component::Retain(first)) = self.x.first_mut() {
-            *first = first.wrapping_add(units);
+            self.first = first.wrapping_add(units);
             self.reach = self.reach.wrapping_add(units);
+            *first = self.first;
         }
     }
 
     fn transform(&mut self, other: impl Iterator<Item = Component>) {
         transform(self.x, other, Side::Left, self.scratch);
         std::mem::swap(self.x, self.scratch);
-        self.reach = base_len(self.x);
+        (self.first, self.reach) = (first_of(self.x), base_len(self.x));
     }
 }
 

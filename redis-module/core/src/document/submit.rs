@@ -20,7 +20,7 @@ const SCRATCH_LEN_MAX: usize = 4_096;
 
 thread_local! {
     /// Most of what a small operation costs would be memory that is taken and given back.
-    static SCRATCH: Cell<Scratch> = Cell::default();
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
 /// What deciding about one operation writes to, kept for the next one.
@@ -32,11 +32,11 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn keep(mut self) {
+    fn keep(mut self: Box<Self>) {
         let (components, text) = self.operation.parts_mut();
         let lens = [components.capacity(), text.capacity(), self.components.capacity(), self.edit.words.capacity()];
         if lens.into_iter().chain([self.edit.deleted.capacity()]).all(|len| len <= SCRATCH_LEN_MAX) {
-            SCRATCH.set(self);
+            SCRATCH.set(Some(self));
         }
     }
 }
@@ -105,7 +105,7 @@ impl Document {
         now_ms: u64,
         bounds: &Bounds,
     ) -> Result<Submitted, Refusal> {
-        let mut scratch = SCRATCH.take();
+        let mut scratch = SCRATCH.take().unwrap_or_default();
         let read = scratch.operation.read(submit.op, submit.unit, bounds);
         let decided = read.and_then(|()| self.decide(&mut scratch, submit, writer, now_ms, bounds));
         scratch.keep();
@@ -115,14 +115,14 @@ impl Document {
     /// As [`Document::submit`], for an operation that is already read; its unit counts, `submit.op` does not.
     pub fn submit_operation(
         &mut self,
-        operation: Operation,
+        operation: &Operation,
         submit: &Submit<'_>,
         writer: Writer,
         now_ms: u64,
         bounds: &Bounds,
     ) -> Result<Submitted, Refusal> {
-        let mut scratch = SCRATCH.take();
-        scratch.operation = operation;
+        let mut scratch = SCRATCH.take().unwrap_or_default();
+        scratch.operation.copy(operation);
         let decided = self.decide(&mut scratch, submit, writer, now_ms, bounds);
         scratch.keep();
         decided

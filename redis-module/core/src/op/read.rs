@@ -55,7 +55,7 @@ impl Operation {
     }
 
     /// Reads what clients send nearly always: no white space, no escapes, nothing to refuse. `None` where it is
-    /// anything else, which the JSON library reads or refuses. Five times as fast as that.
+    /// anything else, which the JSON library reads or refuses.
     fn read_plain(&mut self, json: &str, max: usize) -> Option<()> {
         let mut rest = json.strip_prefix('[')?.strip_suffix(']')?;
         let mut reader = Reader { operation: self, max, base: 0, out: 0, too_many: false };

@@ -2,7 +2,7 @@
 //!
 //! Nothing here waits for a socket: whoever sends to a thousand connections is never held up by one of them.
 //!
-//! Behind a connection stands an outlet. [`socket`] is a WebSocket: frames go straight into the socket from whoever sends
+//! Behind a connection stands an outlet. `socket` is a WebSocket: frames go straight into the socket from whoever sends
 //! them, and only what the socket does not take waits. `pulled` is for everything that writes its own form of an event
 //! when it can: it comes for what waits.
 //!

@@ -11,6 +11,7 @@ use jsonwebtoken::crypto::sign;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Largest token, in bytes: hundreds of room patterns fit, and verifying it stays cheap.
@@ -30,7 +31,7 @@ const MARK_LEN: usize = 16;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Identity {
     /// The user.
-    pub user: String,
+    pub user: Arc<str>,
     /// The display name.
     pub name: Option<String>,
     /// When the token ends, in seconds of Unix time.
@@ -205,7 +206,7 @@ impl Auth {
             return Err("name is too long");
         }
         let rights = self.rights(claims.rooms)?;
-        Ok(Identity { user: claims.sub, name: claims.name, expires_s: claims.exp, rights })
+        Ok(Identity { user: claims.sub.into(), name: claims.name, expires_s: claims.exp, rights })
     }
 
     fn check_times(&self, claims: &Claims) -> Result<(), &'static str> {

@@ -99,6 +99,7 @@ impl Front {
         let orderly = async {
             tokio::time::sleep(Duration::from_millis(settings.drain_delay_ms)).await;
             app.drain.begin(app.metrics.connections.get() as usize, Duration::from_millis(settings.drain_ms));
+            app.wheel.wake_all();
             app.sessions.close();
             // Whoever does not read must not keep Redis from hearing who left.
             let _ = tokio::time::timeout_at(deadline - LAST_WORDS, app.sessions.wait()).await;

@@ -50,6 +50,12 @@ impl Wheel {
         self.started + TICK * tick as u32
     }
 
+    /// Wakes everybody who waits: something has changed for all.
+    pub(crate) fn wake_all(&self) {
+        let all: Vec<Weak<Conn>> = self.lock().slots.iter().flatten().cloned().collect();
+        all.iter().filter_map(Weak::upgrade).for_each(|conn| conn.wake());
+    }
+
     /// Wakes all whose slot has come.
     fn advance(&self) {
         let until = (self.started.elapsed().as_millis() / TICK.as_millis()) as u64;

@@ -42,7 +42,7 @@ fn asker(app: &App, headers: &HeaderMap) -> Result<Asker, FrameError> {
     let named = headers.get(CONNECTION).map(|value| value.to_str().unwrap_or_default());
     let is_mistaken = named.is_some_and(|id| !app.auth.owns_connection(&identity.user, id));
     let connection = named.filter(|_| !is_mistaken).unwrap_or_default().into();
-    let caller = Caller { user: identity.user.as_str().into(), connection };
+    let caller = Caller { user: identity.user.clone(), connection };
     Ok(Asker { identity, caller, is_mistaken })
 }
 

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use fred::prelude::{Client, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -36,8 +36,8 @@ struct Entry {
 #[derive(Default)]
 struct Table {
     wanted: HashMap<Arc<str>, Entry>,
-    /// Wanted and perhaps not confirmed: what the loop looks at.
-    missing: Vec<Arc<str>>,
+    /// Wanted and perhaps not confirmed: what the loop looks at, first come first served. Somebody waits for each.
+    missing: VecDeque<Arc<str>>,
     /// Confirmed once and no longer wanted.
     surplus: Vec<Arc<str>>,
     /// Counts connections.
@@ -63,7 +63,7 @@ impl Subscriptions {
         let channel: Arc<str> = channel.into();
         let mut table = self.lock();
         table.wanted.insert(channel.clone(), Entry { listener, confirmed: false });
-        table.missing.push(channel);
+        table.missing.push_back(channel);
         drop(table);
         self.changed.notify_one();
     }
@@ -135,7 +135,7 @@ impl Subscriptions {
     async fn subscribe(&self, client: &Client, channel: &Arc<str>, connection: u64) {
         if let Err(error) = client.ssubscribe(&**channel).await {
             tracing::debug!(error = error.details(), "subscription failed; trying again");
-            self.lock().missing.push(channel.clone());
+            self.lock().missing.push_back(channel.clone());
             return tokio::time::sleep(RETRY_PAUSE).await;
         }
         let mut table = self.lock();
@@ -159,7 +159,7 @@ impl Subscriptions {
         if let Some(channel) = table.surplus.pop() {
             return Step::Unsubscribe(channel);
         }
-        while let Some(channel) = table.missing.pop() {
+        while let Some(channel) = table.missing.pop_front() {
             if table.wanted.get(&channel).is_some_and(|entry| !entry.confirmed) {
                 return Step::Subscribe(channel, table.connection);
             }
@@ -185,5 +185,32 @@ impl Subscriptions {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+    impl Listener for Nobody {
+        fn subscribed(&self) {}
+        fn unsubscribed(&self) {}
+        fn event(&self, _: Bytes) {}
+        fn lagged(&self) {}
+    }
+
+    #[test]
+    fn who_came_first_is_subscribed_first_however_many_follow() {
+        let subscriptions = Subscriptions::default();
+        let next = || match subscriptions.next_step() {
+            Step::Subscribe(channel, _) => channel.to_string(),
+            Step::Unsubscribe(_) | Step::Nothing => panic!("there is something to subscribe"),
+        };
+        subscriptions.want("a", Arc::new(Nobody));
+        subscriptions.want("b", Arc::new(Nobody));
+        assert_eq!(next(), "a");
+        subscriptions.want("c", Arc::new(Nobody));
+        assert_eq!([next(), next()], ["b", "c"]);
     }
 }

@@ -63,7 +63,7 @@ impl Session {
             Command::DocCursor(told) => self.note_cursor(&room, &names::document(&told.doc)?)?,
             _ => {}
         }
-        let caller = Caller { user: identity.user.as_str().into(), connection: self.conn.id.clone() };
+        let caller = Caller { user: identity.user.clone(), connection: self.conn.id.clone() };
         Ok(done(id, calls::call(self.app.api.clone(), caller, room, command)))
     }
 
@@ -169,14 +169,14 @@ impl Session {
     fn here(&self, identity: &Identity, presence: Presence) -> Result<Here, FrameError> {
         let data = presence.data.as_deref().map_or("{}", RawValue::get);
         let data = calls::named(identity, data)?;
-        Ok(Here { user: identity.user.as_str().into(), connection: self.conn.id.clone(), data })
+        Ok(Here { user: identity.user.clone(), connection: self.conn.id.clone(), data })
     }
 
     fn call_join(
         &self,
         plan: Plan,
     ) -> impl Future<Output = (Room, Result<Vec<Arc<Opened>>, FrameError>)> + Send + 'static {
-        let user = self.identity.as_ref().map_or("", |identity| identity.user.as_str()).into();
+        let user = self.identity.as_ref().map_or_else(|| "".into(), |identity| identity.user.clone());
         let joiner = Joiner { conn: self.conn.clone(), member: self.member, user };
         let hub: Arc<Hub> = self.app.hub.clone();
         async move {

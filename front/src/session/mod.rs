@@ -152,7 +152,6 @@ impl Session {
     /// Reads and answers until the connection should end, and says why; `None` if the other side ended it.
     async fn read(&mut self, source: &mut impl Source) -> Option<CloseReason> {
         let (app, conn) = (self.app.clone(), self.conn.clone());
-        let mut stopping = std::pin::pin!(app.drain.begun());
         loop {
             while self.may_start()
                 && let Some(line) = self.lines.pop_front()
@@ -161,6 +160,10 @@ impl Session {
             }
             if self.lines.is_empty() {
                 self.lines = VecDeque::new();
+            }
+            // The wheel wakes everybody when this begins.
+            if self.leaves_at.is_none() && app.drain.has_begun() {
+                self.leaves_at = Some(app.drain.leave_at());
             }
             if let Some(reason) = conn.closing().or_else(|| self.look_at_the_clock()) {
                 return Some(reason);
@@ -181,7 +184,6 @@ impl Session {
                     }
                 }
                 () = conn.changed() => {}
-                () = &mut stopping, if self.leaves_at.is_none() => self.leaves_at = Some(app.drain.leave_at()),
             }
         }
     }
@@ -312,13 +314,14 @@ impl Session {
             self.is_leaving = true;
             self.conn.reply(reply::closing_frame(self.app.drain.return_after()));
         }
-        if self.wakes_at.is_some_and(|at| at <= now) {
-            self.wakes_at = None;
+        let mut next = self.next_check();
+        if next <= Instant::now() {
             if let Some(reason) = self.check_times() {
                 return Some(reason);
             }
+            next = self.next_check();
         }
-        let next = self.next_check();
+        self.wakes_at = self.wakes_at.filter(|at| *at > now);
         // Whoever is woken too early looks again; most checks move on before they come.
         if self.wakes_at.is_none_or(|at| next < at) {
             self.wakes_at = Some(self.app.wheel.wake(&self.conn, next));

@@ -14,7 +14,7 @@ use stoa_core::event::Kind;
 impl RoomState {
     pub(super) fn join(&mut self, id: MemberId, connection: Arc<str>, user: Arc<str>, ask: Ask, out: &mut Vec<Output>) {
         let newcomer = !self.members.contains_key(&id);
-        self.members.entry(id).or_insert_with(|| Member::new(connection, user));
+        self.members.entry(id).or_insert_with(|| Box::new(Member::new(connection, user)));
         let mut joining = self.joining(id);
         let Some(member) = self.members.get_mut(&id) else { return };
         joining.newcomer = newcomer;

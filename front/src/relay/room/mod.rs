@@ -165,7 +165,8 @@ enum Stage {
 #[derive(Debug, Default)]
 pub struct RoomState {
     subscribed: bool,
-    members: HashMap<MemberId, Member>,
+    /// In boxes: most rooms have one member, and a table is made for four.
+    members: HashMap<MemberId, Box<Member>>,
     streams: BTreeMap<Arc<str>, Stream>,
     tickets: Ticket,
 }
@@ -288,7 +289,7 @@ impl RoomState {
 
     /// Gives an event to everybody who opened anything, whether or not they opened this stream.
     fn announce(&self, event: Arc<Event>, out: &mut Vec<Output>) {
-        let joined = |m: &&Member| !m.open.0.is_empty() && m.joining.is_none();
+        let joined = |m: &Member| !m.open.0.is_empty() && m.joining.is_none();
         let to: Vec<MemberId> = self.members.iter().filter(|(_, m)| joined(m)).map(|(id, _)| *id).collect();
         if !to.is_empty() {
             out.push(Output::Deliver { to, event });

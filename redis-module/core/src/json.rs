@@ -164,34 +164,33 @@ fn push_escaped(out: &mut String, text: &str) {
 }
 
 /// The numbers from 00 to 99, one after the other.
-const PAIRS: [u8; 200] = {
-    let (mut pairs, mut at) = ([0; 200], 0);
-    while at < 100 {
-        pairs[2 * at] = b'0' + (at / 10) as u8;
-        pairs[2 * at + 1] = b'0' + (at % 10) as u8;
-        at += 1;
+const PAIRS: &str = {
+    const DIGITS: [u8; 200] = {
+        let (mut digits, mut at) = ([0; 200], 0);
+        while at < 100 {
+            digits[2 * at] = b'0' + (at / 10) as u8;
+            digits[2 * at + 1] = b'0' + (at % 10) as u8;
+            at += 1;
+        }
+        digits
+    };
+    match std::str::from_utf8(&DIGITS) {
+        Ok(digits) => digits,
+        Err(_) => "",
     }
-    pairs
 };
 
 /// Appends a number: the formatting machinery of the standard library costs more than the rest of a frame.
-pub fn push_number(out: &mut String, mut number: u64) {
-    if number < 10 {
-        return out.push((b'0' + number as u8) as char);
+pub fn push_number(out: &mut String, number: u64) {
+    let pair = |number: u64| &PAIRS[2 * number as usize..][..2];
+    match number {
+        0..10 => out.push((b'0' + number as u8) as char),
+        10..100 => out.push_str(pair(number)),
+        _ => {
+            push_number(out, number / 100);
+            out.push_str(pair(number % 100));
+        }
     }
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
-    while number >= 10 {
-        let pair = 2 * (number % 100) as usize;
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-        number /= 100;
-    }
-    if number > 0 {
-        at -= 1;
-        digits[at] = b'0' + number as u8;
-    }
-    out.push_str(std::str::from_utf8(&digits[at..]).unwrap_or(""));
 }
 
 /// `text` as a JSON string.

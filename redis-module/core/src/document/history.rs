@@ -191,15 +191,13 @@ impl Segment {
         Place { utf16, chars: utf16.saturating_sub(varint::take(&mut bytes) as u32) }
     }
 
-    /// Its own text and what it deleted.
-    fn texts<'a>(&'a self, head: u64, mut rest: &'a [u8]) -> (&'a str, &'a str) {
+    /// The bytes of its own text and of what it deleted.
+    fn texts<'a>(&'a self, head: u64, mut rest: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let inserted = varint::take(&mut rest) as usize;
         if head & 1 == 1 {
             varint::take(&mut rest);
         }
-        let (inserted, deleted) = rest.split_at_checked(inserted).unwrap_or_default();
-        // Both were written from texts.
-        (std::str::from_utf8(inserted).unwrap_or_default(), std::str::from_utf8(deleted).unwrap_or_default())
+        rest.split_at_checked(inserted).unwrap_or_default()
     }
 
     /// What its JSON is written from: components and own text.
@@ -209,7 +207,7 @@ impl Segment {
         for _ in ["seq", "at_ms"] {
             varint::take(&mut bytes);
         }
-        (self.words(at), self.texts(head, bytes).0)
+        (self.words(at), text(self.texts(head, bytes).0))
     }
 
     fn record<'a>(&'a self, at: usize, authors: &'a Authors) -> Record<'a> {
@@ -218,6 +216,7 @@ impl Segment {
         let seq = varint::take(&mut bytes);
         let at_ms = self.at_ms.wrapping_add(varint::unzigzag(varint::take(&mut bytes)) as u64);
         let (inserted, deleted) = self.texts(head, bytes);
+        let (inserted, deleted) = (text(inserted), text(deleted));
         let (user, client) = authors.get((head >> 1) as u32);
         let (words, base) = (self.words(at), self.base(at));
         Record { words, inserted, deleted, base, user, client, seq, at_ms }
@@ -226,6 +225,11 @@ impl Segment {
     fn heap_bytes(&self) -> usize {
         self.index.capacity() * size_of::<Entry>() + self.words.capacity() * 4 + self.bytes.capacity()
     }
+}
+
+/// What was written from a text.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// Neighbouring operations that lie together.

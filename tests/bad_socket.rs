@@ -182,7 +182,7 @@ async fn who_offers_it_gets_large_events_deflated_and_small_ones_plain() {
         let joined = bare.next_frame().await;
         assert!(joined["ok"].is_object(), "{joined}");
     }
-    for body in ["short".to_owned(), "la ".repeat(1000)] {
+    for body in ["short".to_owned(), "la".repeat(1500)] {
         plain.send_text(&json!({"id": 3, "do": "msg.post", "room": "lobby", "body": body}).to_string()).await;
         let told = deflated.next_frame().await;
         assert_eq!(told["message"]["body"], body);

@@ -155,7 +155,7 @@ impl Session {
         identity.check(&room, Verb::Read)?;
         let ask = ask(options.positions)?;
         let here = options.presence.map(|presence| self.here(identity, presence)).transpose()?;
-        if !self.rooms.contains_key(&room) {
+        if self.rooms.get(&room).is_none() {
             // The personal room does not count.
             if self.rooms.len() > self.app.settings.rooms_max {
                 let message = format!("rooms_max: a connection joins at most {} rooms", self.app.settings.rooms_max);
@@ -257,7 +257,7 @@ impl Session {
 
     fn member_of(&self, name: &str) -> Result<Room, FrameError> {
         let room = Room::parse(name)?;
-        if self.rooms.get(&room) != Some(&Membership::Joined) {
+        if self.rooms.get(&room) != Some(Membership::Joined) {
             return Err(FrameError::new(Code::NotJoined, "join the room first"));
         }
         Ok(room)

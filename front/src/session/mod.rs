@@ -6,6 +6,7 @@
 
 pub(crate) mod calls;
 mod commands;
+mod rooms;
 
 use crate::auth::{Identity, now_s};
 use crate::close::CloseReason;
@@ -17,6 +18,7 @@ use crate::serve::App;
 use crate::telemetry;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
+use rooms::{Membership, Rooms};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,20 +53,13 @@ impl Done {
     }
 }
 
-/// How far the connection has got in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Membership {
-    Joining,
-    Joined,
-}
-
 struct Session {
     app: Arc<App>,
     conn: Arc<Conn>,
     member: MemberId,
     bearer: Option<String>,
     identity: Option<Arc<Identity>>,
-    rooms: HashMap<Room, Membership>,
+    rooms: Rooms,
     /// Documents in which this connection has told a cursor.
     cursors: HashMap<Room, BTreeSet<String>>,
     /// Commands under way, in their order. Only while there are any: most connections are silent.
@@ -136,7 +131,7 @@ impl Session {
             conn,
             bearer,
             identity: None,
-            rooms: HashMap::new(),
+            rooms: Rooms::default(),
             cursors: HashMap::new(),
             in_flight: None,
             barrier: false,
@@ -285,7 +280,7 @@ impl Session {
         if joined {
             self.app.hub.live(&room, self.member);
             self.rooms.insert(room, Membership::Joined);
-        } else if self.rooms.get(&room) == Some(&Membership::Joining) {
+        } else if self.rooms.get(&room) == Some(Membership::Joining) {
             self.rooms.remove(&room);
             self.app.hub.part(&room, self.member, Duration::ZERO);
         }
@@ -367,7 +362,7 @@ impl Drop for Session {
         for (room, streams) in self.cursors.drain() {
             self.app.hub.end_cursors(room, (user, &self.conn.id), streams);
         }
-        for room in self.rooms.keys() {
+        for room in self.rooms.iter() {
             self.app.hub.part(room, self.member, self.grace);
         }
     }

@@ -3,9 +3,9 @@
 //! A front decides nothing and keeps nothing that it could not lose. A client's frame becomes one command of the
 //! module; an event of the module becomes the same bytes to every member of the room.
 //!
-//! Read in this order: [`serve`] starts and stops a front; [`frame`] is the whole protocol; [`session`] is one
-//! connection; [`module_api`] is the only file that names commands; [`relay`] is the way back, with the rules of
-//! delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive. `http` is all that is no WebSocket,
+//! Read in this order: [`serve`] starts and stops a front; [`frame`] is the whole protocol; [`conn`] is one connection as
+//! bytes, [`session`] what a client says over it; [`module_api`] is the only file that names commands; [`relay`] is the way
+//! back, with the rules of delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive. `http` is all that is no WebSocket,
 //! `drain` how a front leaves, [`acks`] how safe a write has to be.
 
 // A test that unwraps says where it failed.

@@ -1,8 +1,9 @@
 //! What the stories stand on: a Redis of their own, fronts, people at sockets, and ways to wait for them.
 //!
 //! Read in this order: [`redis`] starts and stops servers, [`resp`] talks to them as any Redis client does,
-//! [`front`] starts fronts, [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes, [`editor`] the client's side of a
-//! document, [`room`] the language that the stories are told in, [`trace`] replays how people really typed.
+//! [`front`] starts fronts, [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes,
+//! [`editor`] the client's side of a document, [`room`] the language that the stories are told in, [`trace`] replays
+//! how people really typed.
 //!
 //! What proves that nothing is lost, doubled or reordered: [`process`] runs fronts that can be killed and stopped,
 //! [`proxy`] loses single events, [`nemesis`] draws and inflicts faults, [`reader`] and [`resuming`] are a client that

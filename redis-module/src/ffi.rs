@@ -512,8 +512,25 @@ impl<'c> Key<'c> {
     /// Sets a native string that ends at a Unix time in milliseconds.
     pub(crate) fn set_string(&mut self, value: &OwnString, expires_ms: u64) {
         self.changed = true;
-        redis!(RedisModule_StringSet(self.raw, value.0));
+        if !self.overwrite(bytes_of(value.0)) {
+            redis!(RedisModule_StringSet(self.raw, value.0));
+        }
         redis!(RedisModule_SetAbsExpire(self.raw, expires_ms as raw::mstime_t));
+    }
+
+    /// Writes over a native string of the same length, in the memory that it has; else answers false.
+    fn overwrite(&mut self, bytes: &[u8]) -> bool {
+        if self.kind() != raw::REDISMODULE_KEYTYPE_STRING {
+            return false;
+        }
+        let mut len = 0;
+        let data = redis!(RedisModule_StringDMA(self.raw, &mut len, raw::REDISMODULE_WRITE as c_int));
+        if data.is_null() || len != bytes.len() {
+            return false;
+        }
+        // SAFETY: Redis hands out `len` bytes of this value alone, to be written until the key changes.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), data.cast::<u8>(), len) };
+        true
     }
 }
 

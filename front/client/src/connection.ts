@@ -13,7 +13,7 @@
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { CloseReason, CommandFrame, JoinOptions } from "./frames.js";
-import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./wire.js";
+import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./wire/index.js";
 
 /**
  * `connecting`: an attempt is under way. `online`: the front answered, and the rooms are up to date. `offline`: there is no

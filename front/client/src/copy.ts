@@ -30,7 +30,7 @@ import {
   type Operation,
 } from "./ot/index.js";
 import { epochNumber } from "./stream.js";
-import type { Position } from "./wire.js";
+import type { Position } from "./wire/index.js";
 
 /** The operation that is on its way. Its identity stays from the first attempt until its end. */
 export interface Inflight {

@@ -12,7 +12,8 @@ export type { ConnectionOptions, ConnectionState, StateChange, Token, TokenReaso
 export { Room } from "./room.js";
 export type { RoomOptions, RoomState, Sender } from "./room.js";
 export { Messages } from "./messages.js";
-export type { MessagesEvents, PostOptions, Thread } from "./messages.js";
+export type { MessagesEvents, PostOptions } from "./messages.js";
+export type { Thread } from "./thread.js";
 export type { Message } from "./shown.js";
 export { MessageStream } from "./message-stream.js";
 export { Presence } from "./presence.js";

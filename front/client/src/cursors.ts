@@ -5,7 +5,7 @@
 import type { Cursor, CursorAt, JsonObject } from "./frames.js";
 import { transformPosition, transformSelection, type Operation } from "./ot/index.js";
 import { epochNumber } from "./stream.js";
-import type { CursorsEvent, Position } from "./wire.js";
+import type { CursorsEvent, Position } from "./wire/index.js";
 
 /** The own cursor is told at most this often, however fast somebody moves. */
 const TELL_EVERY_MS = 50;

@@ -2,11 +2,11 @@
 import { Cursors, type RemoteCursor } from "./cursors.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import type { CursorAt, DocState, JsonObject } from "./frames.js";
+import type { CursorAt, DocDescription, DocState, JsonObject } from "./frames.js";
 import { baseLength, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
 import type { Slot } from "./storage.js";
-import { Sync, type SyncLine } from "./sync.js";
-import { read, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type StreamPart } from "./wire.js";
+import { notOpen, Sync, type SyncLine } from "./sync.js";
+import { read, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type StreamPart } from "./wire/index.js";
 
 /**
  * `opening`: the text has not come yet. `synchronised`, `awaiting`, `awaiting-with-buffer`: see `copy.ts`;
@@ -176,8 +176,7 @@ export class Document {
    */
   edit(op: Operation): void {
     const { copy } = this.sync;
-    if (copy === undefined || !this.editable)
-      throw new StoaError(this.state === "closed" ? "CLOSED" : "NOT_OPEN", `the document is ${this.state}`);
+    if (copy === undefined || !this.editable) throw notOpen(this.state);
     let mine = normalise(op);
     if (baseLength(mine) > copy.text.length)
       throw new StoaError("INVALID_OPERATION", `the operation reaches ${baseLength(mine)}, the text ends at ${copy.text.length}`);
@@ -205,6 +204,36 @@ export class Document {
     await this.synchronised();
     const { room, client } = this.line;
     await this.request({ do: "doc.undo", room, doc: this.name, client }, read.nothing);
+  }
+
+  /**
+   * Keeps the text of now under a name, own edits included: it waits until these have arrived. However far the history is
+   * trimmed, `restore` brings that text back. A tag of this name is replaced.
+   *
+   * @param name 1 to 200 bytes, as the name of a room
+   * @param options.drop `true` forgets the tag instead
+   * @returns rejects with `OFFLINE` (it is not kept for later), with `FULL` or `TOO_LARGE` beyond the bounds on tags, and, where
+   * one is to be dropped, with `NOT_FOUND`. `info` lists the tags
+   */
+  async tag(name: string, { drop = false }: { drop?: boolean } = {}): Promise<void> {
+    if (!drop) await this.synchronised();
+    await this.request({ do: "doc.tag", room: this.line.room, doc: this.name, name, drop: drop || undefined }, read.nothing);
+  }
+
+  /**
+   * Makes the text what it was when the tag was set, by one edit that replaces what differs: it comes as `remote`, and `undo`
+   * takes it back. It takes its turn after the edits before it, waits for the line, and is done once, however often it has to be
+   * sent; but it does not survive a reload.
+   *
+   * @returns resolves when it is done; rejects with `NOT_FOUND` if there is no such tag, with `NOT_OPEN` or `CLOSED`
+   */
+  restore(name: string): Promise<void> {
+    return this.sync.write({ do: "doc.restore", name });
+  }
+
+  /** What the front holds of the document: lengths, revisions, tags. Rejects with `OFFLINE`, or `NOT_FOUND`. */
+  info(): Promise<DocDescription> {
+    return this.request({ do: "doc.info", room: this.line.room, doc: this.name }, read.description);
   }
 
   /**
@@ -330,8 +359,7 @@ export class Document {
     return new Promise((resolve, reject) => {
       const look = () => {
         const { state } = this;
-        if (state === "closed") reject(new StoaError("CLOSED", "the document was closed"));
-        else if (state === "missing" || state === "refused") reject(new StoaError("NOT_OPEN", `the document is ${state}`));
+        if (state === "closed" || state === "missing" || state === "refused") reject(notOpen(state));
         else if (state === "synchronised") resolve();
         else return;
         off();

@@ -21,6 +21,6 @@ export type * from "./core.js";
 export { Document } from "./document.js";
 export type { ChangeOrigin, DocumentEvents, DocumentOptions, DocumentState } from "./document.js";
 export type { RemoteCursor } from "./cursors.js";
-export type { CursorAt, DocState } from "./frames.js";
-export type { OperationsAnswer } from "./wire.js";
+export type { CursorAt, DocDescription, DocState, DocTagged } from "./frames.js";
+export type { OperationsAnswer } from "./wire/index.js";
 export * from "./ot/index.js";

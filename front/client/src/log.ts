@@ -6,7 +6,7 @@
 import type { Message as WireMessage, ReadMark } from "./frames.js";
 import { orderOf } from "./stream.js";
 import { Window } from "./window.js";
-import type { Counts, DurableEvent, LogEvent, Position, RangeAnswer, StreamPart } from "./wire.js";
+import type { Counts, DurableEvent, LogEvent, Position, RangeAnswer, StreamPart } from "./wire/index.js";
 
 /** Of so many people it is known how far they have read; those who moved longest ago go first. */
 const READS_MAX = 1_000;
@@ -83,12 +83,19 @@ export class Log {
     this.loads.delete(load);
   }
 
-  /** Takes a page into a window; `false` if what is held was replaced meanwhile. */
-  take(load: Loading, page: RangeAnswer, window: Window, where: "before" | "after" | "around"): boolean {
+  /**
+   * Takes a page into a window; `false` if what is held was replaced meanwhile.
+   *
+   * @param where the end at which the page belongs, or `around` if the window shall hold it and nothing else; `oldest`: it
+   * only says where the log begins
+   */
+  take(load: Loading, page: RangeAnswer, window: Window, where: "before" | "after" | "around" | "oldest"): boolean {
     this.loads.delete(load);
     if (load.generation !== this.generation) return false;
     const { messages, rev, more_before, more_after } = page;
     this.paged = Math.max(this.paged, rev);
+    if (!more_before) this.trim(window, messages[0]?.n ?? (where === "before" ? 0 : Infinity));
+    if (where === "oldest") return true;
     if (where === "around") window.reset(messages, rev, more_before, more_after);
     else window.add(messages, rev, where, where === "before" ? more_before : more_after);
     for (const event of load.events) if (event.rev > rev) window.apply(event);
@@ -117,6 +124,14 @@ export class Log {
       this.threads.set(n, window);
     }
     return window;
+  }
+
+  /**
+   * The front has nothing before `n` in this window: what is held of that has been trimmed away. Nobody tells when messages
+   * go, so this is how a client learns of it.
+   */
+  private trim(window: Window, n: number): void {
+    for (const it of window === this.main ? this.windows : [window]) it.trim(n);
   }
 
   private mark(reads: readonly ReadMark[]): void {

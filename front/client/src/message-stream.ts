@@ -2,7 +2,7 @@ import { StoaError } from "./errors.js";
 import type { Body } from "./frames.js";
 import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
-import { read, type Command, type RangeAnswer } from "./wire.js";
+import { read, type Command, type RangeAnswer } from "./wire/index.js";
 
 /** What a stream needs of its log. */
 export interface StreamHost {

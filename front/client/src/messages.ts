@@ -2,14 +2,17 @@ import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JsonObject, Message as WireMessage, Version } from "./frames.js";
 import { Log } from "./log.js";
-import { MessageStream } from "./message-stream.js";
+import type { MessageStream } from "./message-stream.js";
 import { Outbox, type Added, type Entry, type OutboxBounds, type Write } from "./outbox.js";
+import { Pages } from "./pages.js";
 import { Reading } from "./reading.js";
 import { compose, draft, keyOf, sent, type Message } from "./shown.js";
 import type { Stoa } from "./stoa.js";
 import type { Slot } from "./storage.js";
+import { threadOf, type Thread } from "./thread.js";
 import type { Window } from "./window.js";
-import { formatPosition, read, type Command, type DurableEvent, type StreamPart } from "./wire.js";
+import { formatPosition, read, type DurableEvent, type StreamPart } from "./wire/index.js";
+import { Writers } from "./writers.js";
 
 /** What may go with a message. */
 export interface PostOptions {
@@ -38,34 +41,18 @@ export interface MessagesBounds extends OutboxBounds {
   messagesMax: number;
 }
 
-/** The replies under one message; get it from `messages.thread(n)`. */
-export interface Thread {
-  /** The replies that are held, oldest first; a new list after each change of the messages. */
-  readonly list: readonly Message[];
-  /** Whether there are older ones. */
-  readonly more: boolean;
-  /** Whether the newest reply is held: new ones come by themselves then. */
-  readonly atEnd: boolean;
-  /** Loads up to `count` (1 to 100, default 50) replies before the first. Resolves with whether there are still older ones. */
-  older(count?: number): Promise<boolean>;
-  /** Lets go of the replies. */
-  close(): void;
-}
-
 /** A room's log of messages; get it from `room.messages`. */
 export class Messages {
   private readonly events = new Emitter<MessagesEvents>();
   private readonly log: Log;
   private readonly outbox: Outbox;
   private readonly reading: Reading;
-  /** Own streams that are not finished; and of these, those with text that the front does not have yet. */
-  private readonly writers = new Set<MessageStream>();
-  private readonly streams = new Map<number, MessageStream>();
+  private readonly writers: Writers;
   /** Posts that were refused. */
   private failed: Message[] = [];
   /** Messages whose last change was refused, by number. */
   private readonly refusals = new Map<number, StoaError>();
-  private readonly loading = new Map<string, Promise<boolean>>();
+  private readonly pages: Pages;
   private shown: readonly Message[] | undefined;
   private live = false;
 
@@ -86,9 +73,15 @@ export class Messages {
       failed: (entry: Entry, error: StoaError) => this.refused(entry, error),
       changed: () => this.settle(),
     };
+    this.writers = new Writers({ ...host, changed: () => this.changed() });
     this.log = new Log(bounds.messagesMax);
     this.reading = new Reading(host, this.log);
     this.outbox = new Outbox(host, bounds, slot);
+    const moved = () => {
+      this.reading.moved();
+      this.changed();
+    };
+    this.pages = new Pages({ room, ask: stoa.ask.bind(stoa), moved }, this.log);
   }
 
   /**
@@ -209,23 +202,7 @@ export class Messages {
     });
     const n = posted?.n;
     if (n === undefined) throw new StoaError("FORGOTTEN", "the message was posted, and its number is not known");
-    const stream = new MessageStream(
-      {
-        room: this.room,
-        client: `${this.stoa.client}.${entry.seq}`,
-        request: this.stoa.request.bind(this.stoa),
-        changed: () => {
-          if (!stream.pending) this.streams.delete(n);
-          else this.streams.set(n, stream);
-          this.changed();
-        },
-      },
-      n,
-      text,
-    );
-    this.writers.add(stream);
-    void stream.done.catch(() => undefined).then(() => this.writers.delete(stream));
-    if (!this.live) stream.cut();
+    const stream = this.writers.begin(n, entry.seq, text);
     if (this.log.get(n)?.cancelled === true) stream.cancel();
     return stream;
   }
@@ -246,12 +223,12 @@ export class Messages {
    * @returns resolves with whether there are still older ones; rejects with `OFFLINE`, or what the front says
    */
   older(count = 50): Promise<boolean> {
-    return this.extend(this.log.main, "before", count);
+    return this.pages.extend(this.log.main, "before", count);
   }
 
   /** Loads up to `count` messages after the last of `list`. Resolves with whether there are still newer ones. Rejects as `older`. */
   newer(count = 50): Promise<boolean> {
-    return this.extend(this.log.main, "after", count);
+    return this.pages.extend(this.log.main, "after", count);
   }
 
   /**
@@ -261,12 +238,12 @@ export class Messages {
    * @returns resolves when they are there; rejects as `older`
    */
   async around(n: number, count = 50): Promise<void> {
-    await this.load(this.log.main, "around", { around: n, count });
+    await this.pages.jump(this.log.main, n, count);
   }
 
   /** Comes back from a jump: `list` ends with the newest message again. Rejects as `older`. */
   async latest(count = 50): Promise<void> {
-    await this.load(this.log.main, "around", { count });
+    await this.pages.jump(this.log.main, undefined, count);
   }
 
   /**
@@ -276,22 +253,8 @@ export class Messages {
    */
   thread(n: number): Thread {
     const window = this.log.thread(n);
-    const load = (count?: number) => (window.last === undefined ? this.loadThread(window, count) : this.extend(window, "before", count ?? 50));
-    if (this.live) this.loadThreads();
-    const compose = () => this.compose(window);
-    return {
-      get list() {
-        return compose();
-      },
-      get more() {
-        return window.moreBefore;
-      },
-      get atEnd() {
-        return !window.moreAfter;
-      },
-      older: load,
-      close: () => void this.log.threads.delete(n),
-    };
+    if (this.live) this.pages.threads();
+    return threadOf(window, this.pages, () => this.compose(window), () => void this.log.threads.delete(n));
   }
 
   /** The bodies that a message had, oldest first, the present one last. Rejects with `NOT_FOUND`, or as `older`. */
@@ -318,7 +281,7 @@ export class Messages {
     this.live = false;
     this.outbox.cut();
     this.reading.cut();
-    for (const stream of this.writers) stream.cut();
+    this.writers.cut();
   }
 
   /** The page hides, and may never be shown again. @internal */
@@ -331,15 +294,15 @@ export class Messages {
     this.live = true;
     this.outbox.joined();
     this.reading.joined();
-    for (const stream of this.writers) stream.joined();
-    this.loadThreads();
+    this.writers.joined();
+    this.pages.threads();
   }
 
   /** The room may not be joined, or was left. @internal */
   refuse(error: StoaError): void {
     this.cut();
     this.outbox.refuse(error);
-    for (const stream of [...this.writers]) stream.fail(error);
+    this.writers.fail(error);
     this.changed();
   }
 
@@ -372,7 +335,7 @@ export class Messages {
     }
     this.reading.adopted();
     this.settle();
-    if (this.live) this.loadThreads();
+    if (this.live) this.pages.threads();
     return true;
   }
 
@@ -383,8 +346,7 @@ export class Messages {
     if (order !== "next") return order === "old";
     this.reading.received(event, before);
     const isNews = event.event === "msg.posted" && !this.isOwn(event.message);
-    if (event.event === "msg.changed" && event.message.cancelled === true)
-      for (const stream of this.writers) if (stream.n === event.message.n) stream.cancel();
+    if (event.event === "msg.changed" && event.message.cancelled === true) this.writers.cancel(event.message.n);
     this.settle();
     if (isNews) this.events.emit("message", sent(event.message));
     return true;
@@ -426,54 +388,11 @@ export class Messages {
     this.changed();
   }
 
-  private extend(window: Window, where: "before" | "after", count: number): Promise<boolean> {
-    if (!(where === "before" ? window.moreBefore : window.moreAfter)) return Promise.resolve(false);
-    const edge = where === "before" ? { before: window.first } : { after: window.last };
-    return this.once(`${where} ${window.thread ?? ""}`, async () => {
-      await this.load(window, where, { ...edge, count });
-      return where === "before" ? window.moreBefore : window.moreAfter;
-    });
-  }
-
-  /** Loads the threads that are open and of which nothing is held: of a new one, and of all after a snapshot. */
-  private loadThreads(): void {
-    for (const window of this.log.threads.values()) if (window.last === undefined && window.moreAfter) this.loadThread(window).catch(() => undefined);
-  }
-
-  private loadThread(window: Window, count = 50): Promise<boolean> {
-    return this.once(`thread ${window.thread ?? ""}`, async () => {
-      await this.load(window, "around", { count });
-      return window.moreBefore;
-    });
-  }
-
-  /** What is asked for again while it is under way is asked for once. */
-  private once(name: string, ask: () => Promise<boolean>): Promise<boolean> {
-    let loading = this.loading.get(name);
-    if (loading === undefined) {
-      loading = ask().finally(() => this.loading.delete(name));
-      this.loading.set(name, loading);
-    }
-    return loading;
-  }
-
-  private async load(window: Window, where: "before" | "after" | "around", which: Omit<Extract<Command, { do: "msg.range" }>, "do" | "room">): Promise<void> {
-    const load = this.log.load();
-    try {
-      const page = await this.stoa.ask({ do: "msg.range", room: this.room, ...which, thread: window.thread }, read.range);
-      this.log.take(load, page, window, where);
-    } finally {
-      this.log.drop(load);
-    }
-    this.reading.moved();
-    this.changed();
-  }
-
   private compose(window: Window): readonly Message[] {
     const { entries } = this.outbox;
     const failed = window.thread === undefined ? this.failed : [];
     const threadOf = (reply: number | undefined) => (reply === undefined ? undefined : (this.log.get(reply)?.thread ?? reply));
-    return compose(window, { entries, failed, streams: this.streams, refusals: this.refusals, threadOf });
+    return compose(window, { entries, failed, streams: this.writers.pending, refusals: this.refusals, threadOf });
   }
 
   private changed(): void {

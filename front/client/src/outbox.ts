@@ -11,7 +11,7 @@ import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
 import type { Slot } from "./storage.js";
 import { epochNumber } from "./stream.js";
-import { read, type Command, type Position, type WriteAnswer } from "./wire.js";
+import { read, type Command, type Position, type WriteAnswer } from "./wire/index.js";
 
 /** What somebody wants to change. */
 export type Write =

@@ -1,6 +1,6 @@
 import { Emitter, type Off } from "./emitter.js";
 import type { Json, JsonObject, Member } from "./frames.js";
-import { formatPosition, read, type DurableEvent, type Position, type StreamPart } from "./wire.js";
+import { formatPosition, read, type DurableEvent, type Position, type StreamPart } from "./wire/index.js";
 import { orderOf } from "./stream.js";
 import type { Stoa } from "./stoa.js";
 

@@ -3,7 +3,7 @@ import { StoaError } from "./errors.js";
 import type { Message as WireMessage } from "./frames.js";
 import type { Log } from "./log.js";
 import type { Answer } from "./stoa.js";
-import { read, type Command, type DurableEvent } from "./wire.js";
+import { read, type Command, type DurableEvent } from "./wire/index.js";
 
 /** The own mark is told at most this often: only the newest counts. */
 const TELL_EVERY_MS = 1_000;

@@ -2,7 +2,7 @@ import type { Document, DocumentLine, DocumentOptions } from "./document.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions, Json, JsonObject, Recipient } from "./frames.js";
-import { read, type DurableEvent, type JoinAnswer, type PushEvent, type StreamPart } from "./wire.js";
+import { read, type DurableEvent, type JoinAnswer, type PushEvent, type StreamPart } from "./wire/index.js";
 import { Messages, type MessagesBounds } from "./messages.js";
 import { Presence } from "./presence.js";
 import { retryDelayMs } from "./retry.js";

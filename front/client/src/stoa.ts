@@ -2,7 +2,7 @@ import { Connection, type ConnectionOptions, type ConnectionState, type StateCha
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions } from "./frames.js";
-import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./wire.js";
+import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./wire/index.js";
 import { Room, type DocumentMaker, type RoomOptions } from "./room.js";
 import { Slot, type Storage } from "./storage.js";
 
@@ -26,8 +26,8 @@ export interface StoaOptions extends ConnectionOptions {
   /** What the keys in the storage begin with. Default `stoa`. */
   storageKey?: string;
   /**
-   * How many messages of a room are held in its list: the oldest go when new ones come, and the newest when older ones are
-   * loaded (the list does not reach the end then). Default 2,000.
+   * How many messages of a room, and of each open thread, are held: the oldest go when new ones come (`more` is true then, and
+   * `older` brings them back), and the newest when older ones are loaded (`atEnd` is false then). Default 1,000.
    */
   messagesMax?: number;
 }
@@ -131,7 +131,7 @@ export class Stoa {
   room(name: string, options: RoomOptions = {}): Room {
     const known = this.rooms.get(name);
     if (known !== undefined) return known;
-    const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 2_000 } = this.options;
+    const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 1_000 } = this.options;
     const room = new Room(this, name, options, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax }, this.makeDocument);
     this.rooms.set(name, room);
     room.join();

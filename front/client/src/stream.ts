@@ -1,4 +1,4 @@
-import type { Position } from "./wire.js";
+import type { Position } from "./wire/index.js";
 
 /**
  * Where an event stands relative to what is held of its stream: `next` is the one to take, `old` is held already, `gap`

@@ -14,7 +14,8 @@ import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
 import type { Slot } from "./storage.js";
 import { orderOf } from "./stream.js";
-import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart, type SubmitAnswer } from "./wire.js";
+import { Turns, type TurnWrite } from "./turns.js";
+import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart, type SubmitAnswer } from "./wire/index.js";
 
 /** Bounds of one submitted operation; what is larger is sent in several. A frame holds 1 MiB, JSON may take six bytes a unit. */
 const COMPONENTS_MAX = 5_000;
@@ -49,6 +50,9 @@ export interface SyncHooks extends CopyHooks {
 /** Why a document has no (current) text. */
 export type Obstacle = "missing" | "refused" | "closed";
 
+/** What somebody is told who wants to write all the same. */
+export const notOpen = (why: string) => new StoaError(why === "closed" ? "CLOSED" : "NOT_OPEN", `the document is ${why}`);
+
 export class Sync {
   /** `undefined` until the text came for the first time. */
   copy: Copy | undefined;
@@ -64,6 +68,7 @@ export class Sync {
   /** Where the front says that it accepted the operation in flight, while the copy is not there yet. */
   private accepted: Position | "forgotten" | undefined;
   private readonly keeping: Keeping;
+  private readonly turns: Turns;
   private opensAfterwards = false;
 
   constructor(
@@ -74,6 +79,18 @@ export class Sync {
     slot: Slot | undefined,
   ) {
     this.keeping = new Keeping(slot, { copy: () => this.copy, user: () => room.user() });
+    this.turns = new Turns({
+      room: room.room,
+      doc: name,
+      client: room.client,
+      nextSeq: () => room.nextSeq(),
+      request: (command, read, done) => room.request(command, read, done),
+      rejoin: () => this.rejoin(),
+      ended: () => {
+        this.flush();
+        this.announce();
+      },
+    });
   }
 
   /** Looks for pending edits of an earlier life. Call it once. */
@@ -113,6 +130,14 @@ export class Sync {
     this.keeping.soon();
   }
 
+  /** Writes what is not an edit, after all edits that were made before. Resolves when it is done. */
+  write(write: TurnWrite): Promise<void> {
+    if (this.obstacle !== undefined) return Promise.reject(notOpen(this.obstacle));
+    const done = this.turns.add(write);
+    this.flush();
+    return done;
+  }
+
   /** The room is joined, and its answer did not speak of this document. */
   open(): void {
     this.ask("position");
@@ -127,6 +152,7 @@ export class Sync {
   cut(): void {
     clearTimeout(this.timer);
     this.line = "cut";
+    this.turns.cut();
     this.opensAfterwards = false;
     this.hidden();
   }
@@ -135,6 +161,7 @@ export class Sync {
   stop(obstacle: "refused" | "closed", error: StoaError): void {
     this.cut();
     this.obstacle = obstacle;
+    this.turns.stop(error);
     this.hooks.stopped(error);
     this.announce();
   }
@@ -245,7 +272,9 @@ export class Sync {
   private isMissing(): void {
     this.line = "live";
     this.obstacle = "missing";
-    this.hooks.stopped(new StoaError("NOT_FOUND", `there is no document ${this.name} in ${this.room.room}`));
+    const error = new StoaError("NOT_FOUND", `there is no document ${this.name} in ${this.room.room}`);
+    this.turns.stop(error);
+    this.hooks.stopped(error);
     this.announce();
   }
 
@@ -260,10 +289,11 @@ export class Sync {
     return true;
   }
 
-  /** Sends the next operation if none is on its way. */
+  /** Sends the next operation, or what waits for its turn, if nothing is on its way. */
   private flush(): void {
     const { copy } = this;
-    if (this.line !== "live" || copy?.inflight !== undefined || copy?.buffer === undefined) return;
+    if (this.line !== "live" || copy === undefined || copy.inflight !== undefined) return;
+    if (copy.buffer === undefined || this.turns.isUnderWay) return this.turns.send();
     copy.launch(this.room.client, this.room.nextSeq(), COMPONENTS_MAX, INSERT_UNITS_MAX);
     this.keeping.launched(() => this.resend());
   }

@@ -5,7 +5,7 @@
  * takes what is newer and ignores the rest, in whatever order the two arrive.
  */
 import type { Message as WireMessage } from "./frames.js";
-import type { LogEvent } from "./wire.js";
+import type { LogEvent } from "./wire/index.js";
 
 interface Held {
   rev: number;
@@ -61,6 +61,14 @@ export class Window {
     if (end === "before") this.moreBefore = more;
     else this.moreAfter = more;
     this.bound(end);
+  }
+
+  /** The front keeps no message before `n` any more. */
+  trim(n: number): void {
+    const gone = this.place(n);
+    if (gone === 0) return;
+    this.held.splice(0, gone);
+    this.moreBefore = false;
   }
 
   /** Takes what an event says. Returns whether anything here changed. */

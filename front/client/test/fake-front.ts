@@ -19,7 +19,7 @@
  * The token is the user's name; `expired` and `invalid` are refused as their names say.
  */
 import { FakeLog, refusal as no } from "./fake-log.js";
-import { apply, compose, invert, StoaError, transform, transformSelection, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
+import { apply, compose, fromDiff, invert, StoaError, transform, transformSelection, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
 
 type Fields = Record<string, unknown>;
 type Refusal = { code: string; message: string; retry: boolean; retry_after_ms?: number };
@@ -37,6 +37,8 @@ interface Doc {
   cursors: Map<string, Fields & { anchor: number; head: number }>;
   /** Revisions that were taken back. */
   undone: Set<number>;
+  /** Texts that are kept by name. */
+  tags: Map<string, { rev: number; at_ms: number; text: string }>;
 }
 interface RoomState {
   /** Of its presence. */
@@ -397,6 +399,20 @@ export class FakeFront {
         const events = Array.from({ length: through - from }, (_, i) => doc.events.get(from + 1 + i));
         return { outcome: "changes", epoch: doc.epoch, rev: doc.rev, through, events };
       }
+      case "doc.tag": {
+        const doc = this.doc(room, frame["doc"] as string);
+        const name = frame["name"] as string;
+        if (frame["drop"] !== true) doc.tags.set(name, { rev: doc.rev, at_ms: Date.now(), text: doc.text });
+        else if (!doc.tags.delete(name)) throw no("NOT_FOUND");
+        return { rev: doc.rev, epoch: doc.epoch };
+      }
+      case "doc.restore":
+        return this.restore(line, frame);
+      case "doc.info": {
+        const doc = this.doc(room, frame["doc"] as string);
+        const tags = [...doc.tags].map(([name, { rev, at_ms }]) => ({ name, rev, at_ms }));
+        return { type: "text", eol: "lf", epoch: doc.epoch, rev: doc.rev, first_rev: 0, operations: doc.rev, utf16: doc.text.length, cursors: doc.cursors.size, tags };
+      }
       case "presence.list":
         return this.presence(state);
       case "doc.undo":
@@ -438,6 +454,18 @@ export class FakeFront {
       return { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] };
     }
     throw no("NOT_FOUND");
+  }
+
+  private restore(line: Line, frame: Fields): Fields {
+    const { room, doc: name, name: tagged, client, seq } = frame as unknown as { room: string; doc: string; name: string; client: string; seq: number };
+    const doc = this.doc(room, name);
+    const known = this.known(doc, client, seq);
+    if (known !== undefined) return known;
+    const tag = doc.tags.get(tagged);
+    if (tag === undefined) throw no("NOT_FOUND");
+    const op = fromDiff(doc.text, tag.text);
+    if (op.length > 0) this.append(room, name, doc, op, { user: line.user, client, seq });
+    return this.remember(doc, client, seq, { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] });
   }
 
   private tell(room: string, name: string, frame: Fields): void {
@@ -503,13 +531,8 @@ export class FakeFront {
       { room: string; doc: string; rev: number; epoch: string; op: Operation; len: number; client: string; seq: number };
     const doc = this.room(room).docs.get(name);
     if (doc === undefined) throw no("NOT_FOUND");
-    const identity = `${client}:${seq}`;
-    const before = doc.written.get(identity);
-    if (before !== undefined) {
-      const { op: applied, ...answer } = before;
-      const isKept = doc.rev - (before["rev"] as number) < this.opsKept;
-      return { ...answer, ...(isKept ? { op: applied } : {}), duplicate: true };
-    }
+    const known = this.known(doc, client, seq);
+    if (known !== undefined) return known;
     if (epoch !== doc.epoch) throw no("RESET");
     if (rev > doc.rev) throw no("AHEAD");
     if (doc.rev - rev > this.opsKept) throw no("STALE");
@@ -521,8 +544,24 @@ export class FakeFront {
         ? transform(op, concurrent.reduce((first, second) => compose(first, second, "late")), "left")
         : concurrent.reduce((mine, over) => transform(mine, over, "left"), op);
     if (accepted.length > 0) this.append(room, name, doc, accepted, { user: line.user, client, seq });
-    const answer = { rev: doc.rev, epoch: doc.epoch, op: accepted, duplicate: false, concurrent };
-    doc.written.set(identity, { ...answer, concurrent: [] });
+    return this.remember(doc, client, seq, { rev: doc.rev, epoch: doc.epoch, op: accepted, duplicate: false, concurrent });
+  }
+
+  /** The answer to a write that was accepted before. Sequences of one client grow. */
+  private known(doc: Doc, client: string, seq: number): Fields | undefined {
+    const before = doc.written.get(`${client}:${seq}`);
+    if (before === undefined) {
+      const newest = [...doc.written.keys()].filter((it) => it.startsWith(`${client}:`)).map((it) => Number(it.split(":")[1]));
+      if (newest.some((it) => it > seq)) throw no("FORGOTTEN");
+      return undefined;
+    }
+    const { op: applied, ...answer } = before;
+    const isKept = doc.rev - (before["rev"] as number) < this.opsKept;
+    return { ...answer, ...(isKept ? { op: applied } : {}), duplicate: true };
+  }
+
+  private remember(doc: Doc, client: string, seq: number, answer: Fields): Fields {
+    doc.written.set(`${client}:${seq}`, { ...answer, concurrent: [] });
     return answer;
   }
 
@@ -575,7 +614,7 @@ export class FakeFront {
   private newDoc(text: string): Doc {
     const epoch = this.epoch();
     this.past.set(`${epoch}:0`, text);
-    return { epoch, rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Set() };
+    return { epoch, rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Set(), tags: new Map() };
   }
 
   /** The epoch after `last`; without one, the first epoch of something new. */

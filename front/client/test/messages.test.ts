@@ -480,4 +480,48 @@ describe("places in the log", () => {
     await old;
     expect(one(ada.room, 7).replies).toBe(6);
   });
+
+  test("what the front keeps no longer goes from the list as soon as a page tells of it", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    void bo.messages.post("an answer", { reply: 190 });
+    void bo.messages.post("another", { reply: 190 });
+    const thread = ada.messages.thread(190);
+    await pass(20);
+    expect(thread.list).toHaveLength(2);
+    front.log("lobby").trim(20);
+    // Nobody tells of it.
+    expect(numbers(ada.messages.list)).toEqual(upTo(151, 202));
+    const older = ada.messages.older();
+    await pass(20);
+    expect([await older, numbers(ada.messages.list), ada.messages.more]).toEqual([false, upTo(183, 202), false]);
+    void ada.messages.around(190, 10);
+    await pass(10);
+    void ada.messages.older();
+    await pass(10);
+    expect([numbers(ada.messages.list), ada.messages.more]).toEqual([upTo(183, 194), false]);
+    // Read on from a place that is gone meanwhile.
+    front.log("lobby").trim(1);
+    void ada.messages.newer();
+    await pass(10);
+    expect([numbers(ada.messages.list), ada.messages.more, ada.messages.atEnd]).toEqual([[202], false, true]);
+    expect(numbers(thread.list)).toEqual([202]);
+  });
+
+  test("the list is bounded: what is far from where it grows goes, and can be loaded again", async () => {
+    const ada = person("ada", { messagesMax: 60 });
+    await pass(10);
+    void ada.messages.older(30);
+    await pass(10);
+    expect([numbers(ada.messages.list), ada.messages.more, ada.messages.atEnd]).toEqual([upTo(121, 180), true, false]);
+    void ada.messages.newer(30);
+    await pass(10);
+    expect([numbers(ada.messages.list), ada.messages.more, ada.messages.atEnd]).toEqual([upTo(141, 200), true, true]);
+    for (let i = 0; i < 10; i++) front.post("lobby", "new");
+    await pass(10);
+    expect([numbers(ada.messages.list), ada.messages.more, ada.messages.atEnd]).toEqual([upTo(151, 210), true, true]);
+    void ada.messages.older(10);
+    await pass(10);
+    expect(numbers(ada.messages.list)).toEqual(upTo(141, 200));
+  });
 });

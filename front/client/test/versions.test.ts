@@ -1,0 +1,98 @@
+/** Tags, restoring, and what the front says of a document. */
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { connect, type Document, type StoaOptions } from "../src/index.js";
+import { FakeFront } from "./fake-front.js";
+
+let front: FakeFront;
+beforeEach(() => {
+  vi.useFakeTimers();
+  front = new FakeFront();
+});
+afterEach(() => void vi.useRealTimers());
+
+const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+const text = () => front.text("lobby", "main");
+
+async function person(user: string, options: Partial<StoaOptions> = {}): Promise<Document> {
+  const stoa = connect({ url: "ws://front/ws", token: user, WebSocket: front.Socket, ...options });
+  stoa.on("error", () => undefined);
+  const document = stoa.room("lobby").doc("main", { create: "first" });
+  await pass(10);
+  return document;
+}
+
+test("a tag keeps the text with all own edits; restore brings it back on every screen, and undo takes that back", async () => {
+  const [ada, bo] = [await person("ada"), await person("bo")];
+  front.delay = () => 20;
+  ada.edit([5, " draft"]);
+  const tagged = ada.tag("draft");
+  await pass(200);
+  await tagged;
+  bo.replace(0, bo.text.length, "all is different");
+  await pass(200);
+  const restored = ada.restore("draft");
+  await pass(200);
+  await restored;
+  expect([text(), ada.text, bo.text]).toEqual(["first draft", "first draft", "first draft"]);
+  const undone = ada.undo();
+  await pass(200);
+  await undone;
+  expect([text(), ada.text, bo.text]).toEqual(["all is different", "all is different", "all is different"]);
+});
+
+test("info lists the tags; one that was dropped is gone, and cannot be restored", async () => {
+  const ada = await person("ada");
+  const asked = (async () => {
+    await ada.tag("a");
+    await ada.tag("b");
+    await ada.tag("a", { drop: true });
+    return ada.info();
+  })();
+  await pass(50);
+  expect(await asked).toMatchObject({ type: "text", rev: 0, utf16: 5, tags: [{ name: "b", rev: 0, at_ms: expect.any(Number) as number }] });
+  const none = expect(ada.restore("a")).rejects.toMatchObject({ code: "NOT_FOUND" });
+  const neither = expect(ada.tag("a", { drop: true })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await pass(50);
+  await Promise.all([none, neither]);
+});
+
+test("restore waits for the line and happens once, whatever is lost; edits made meanwhile stand", async () => {
+  for (const lost of ["request", "reply"] as const) {
+    front = new FakeFront();
+    const ada = await person("ada", { answerTimeoutMs: 2_000 });
+    const bo = await person("bo");
+    const tagged = ada.tag("start");
+    await pass(10);
+    await tagged;
+    bo.edit([5, " and second"]);
+    await pass(10);
+    front.cut("ada");
+    front.swallow("doc.restore", lost, 2);
+    const restored = ada.restore("start");
+    await pass(3_000);
+    // The first attempt is under way: what is typed now comes after it, with a later identity.
+    ada.edit(["> "]);
+    bo.edit([bo.text.length, "!"]);
+    await pass(30_000);
+    await restored;
+    expect(ada.text).toBe(text());
+    expect(bo.text).toBe(text());
+    expect(text()).toBe(lost === "request" ? "> first" : "> first!");
+    expect([ada.state, front.doc("lobby", "main").rev]).toEqual(["synchronised", 4]);
+  }
+});
+
+test("restore is refused where there is no document, and when it is closed while it waits", async () => {
+  const stoa = connect({ url: "ws://front/ws", token: "ada", WebSocket: front.Socket });
+  const none = stoa.room("lobby").doc("none");
+  await pass(10);
+  await expect(none.restore("a")).rejects.toMatchObject({ code: "NOT_OPEN" });
+  const ada = await person("ada");
+  front.down = true;
+  front.cut();
+  const waiting = expect(ada.restore("a")).rejects.toMatchObject({ code: "CLOSED" });
+  ada.close();
+  await waiting;
+  const late = await person("bo").then((it) => (it.close(), it));
+  await expect(late.restore("a")).rejects.toMatchObject({ code: "CLOSED" });
+});

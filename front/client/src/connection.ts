@@ -13,7 +13,8 @@
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { CloseReason, CommandFrame, JoinOptions } from "./frames.js";
-import { parseFrames, read, type Command, type ConnectAnswer, type ServerFrame } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import { binaryFrame, fields, parseBinary, parseFrames, type Command, type ConnectAnswer, type ServerFrame } from "./wire/index.js";
 
 /**
  * `connecting`: an attempt is under way. `online`: the front answered, and the rooms are up to date. `offline`: there is no
@@ -29,7 +30,7 @@ export interface StateChange {
   /**
    * For `offline` and `closed`: one word for why. The front's close reason (`SHUTDOWN`, `AUTH_INVALID`, …), the code of a
    * refused `connect`, or `LOST` (the line broke), `TIMEOUT` (no answer or silence), `TOKEN` (the token function failed),
-   * `CLOSED` (this program called `close`).
+   * `CLOSED` (this program called `close`). With `KICKED` somebody ended this connection: it does not come back by itself.
    */
   reason?: CloseReason | (string & {});
   /** The WebSocket close code, if one came. */
@@ -49,7 +50,9 @@ export interface WebSocketLike {
   onmessage: ((event: never) => void) | null;
   onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
-  send(data: string): void;
+  /** Set to `arraybuffer`: payloads come as that. */
+  binaryType: string;
+  send(data: string | Uint8Array<ArrayBuffer>): void;
   close(code?: number, reason?: string): void;
 }
 /** Makes a WebSocket. */
@@ -160,10 +163,15 @@ export class Connection {
     else if (this.current === "online") this.ping();
   }
 
-  /** Sends a command; `false` if there is no connection to send it on. */
-  send(id: number, command: Command): boolean {
+  /**
+   * Sends a command; `false` if there is no connection to send it on.
+   *
+   * @throws StoaError `TOO_LARGE` with a payload beyond what a front takes at once
+   */
+  send(id: number, command: Command, payload?: Uint8Array): boolean {
     if (this.current !== "online" || this.socket === undefined) return false;
-    this.socket.send(JSON.stringify({ id, ...command }));
+    const frame = { id, ...command };
+    this.socket.send(payload === undefined ? JSON.stringify(frame) : binaryFrame(frame, payload));
     return true;
   }
 
@@ -201,6 +209,7 @@ export class Connection {
       return this.refused({ reason: "INVALID_URL" });
     }
     this.socket = socket;
+    socket.binaryType = "arraybuffer";
     const alive = () => attempt === this.attempt;
     this.wait(this.options.openTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
     socket.onopen = () => {
@@ -211,9 +220,11 @@ export class Connection {
       this.wait(this.options.answerTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
     };
     socket.onmessage = (event: { data: unknown }) => {
-      if (!alive() || typeof event.data !== "string") return;
+      const { data } = event;
+      if (!alive() || !(typeof data === "string" || data instanceof ArrayBuffer)) return;
       if (this.current === "online") this.listen();
-      for (const frame of parseFrames(event.data, (why) => this.events.emit("skipped", why))) {
+      const skipped = (why: string) => this.events.emit("skipped", why);
+      for (const frame of typeof data === "string" ? parseFrames(data, skipped) : parseBinary(data, skipped)) {
         // A listener may have closed the connection while it was given a frame.
         if (!alive()) return;
         if (frame.kind === "closing") this.comeBackInMs = frame.retryAfterMs;
@@ -234,7 +245,7 @@ export class Connection {
     if (frame.kind === "error") return this.sayNo(frame.error);
     let answer: ConnectAnswer;
     try {
-      answer = read.connect(frame.ok);
+      answer = read.connect(fields(frame.ok, "ok"));
     } catch {
       return this.failed({ reason: "INTERNAL" });
     }

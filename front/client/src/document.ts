@@ -6,7 +6,9 @@ import type { CursorAt, DocDescription, DocState, JsonObject } from "./frames.js
 import { baseLength, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
 import type { Slot } from "./storage.js";
 import { notOpen, Sync, type SyncLine } from "./sync.js";
-import { read, type Command, type CursorsEvent, type DurableEvent, type OperationsAnswer, type StreamPart } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import * as readOf from "./wire/documents.js";
+import type { Command, CursorsEvent, DurableEvent, OperationsAnswer, Reader, StreamPart } from "./wire/index.js";
 
 /**
  * `opening`: the text has not come yet. `synchronised`, `awaiting`, `awaiting-with-buffer`: see `copy.ts`;
@@ -233,7 +235,7 @@ export class Document {
 
   /** What the front holds of the document: lengths, revisions, tags. Rejects with `OFFLINE`, or `NOT_FOUND`. */
   info(): Promise<DocDescription> {
-    return this.request({ do: "doc.info", room: this.line.room, doc: this.name }, read.description);
+    return this.request({ do: "doc.info", room: this.line.room, doc: this.name }, readOf.description);
   }
 
   /**
@@ -243,7 +245,7 @@ export class Document {
    * @returns rejects with `STALE` when the revision is no longer kept
    */
   get(rev?: number): Promise<DocState> {
-    return this.request({ do: "doc.get", room: this.line.room, doc: this.name, rev }, read.document);
+    return this.request({ do: "doc.get", room: this.line.room, doc: this.name, rev }, readOf.document);
   }
 
   /**
@@ -255,7 +257,7 @@ export class Document {
    * Otherwise it says why there is no such history: `trimmed`, `rollback`, `reset`.
    */
   ops(from: number, to?: number): Promise<OperationsAnswer> {
-    return this.request({ do: "doc.ops", room: this.line.room, doc: this.name, from, to, epoch: this.epoch }, read.operations);
+    return this.request({ do: "doc.ops", room: this.line.room, doc: this.name, from, to, epoch: this.epoch }, readOf.operations);
   }
 
   /**
@@ -343,7 +345,7 @@ export class Document {
     this.announce();
   }
 
-  private request<T>(command: Command, reader: (ok: unknown) => T): Promise<T> {
+  private request<T>(command: Command, reader: Reader<T>): Promise<T> {
     return new Promise((resolve, reject) =>
       this.line.request(command, reader, (answer) => ("ok" in answer ? resolve(answer.ok) : reject(answer.error))),
     );

@@ -16,7 +16,7 @@ export function connect(options: StoaOptions): Stoa {
   return new Stoa(options, (...of) => new Document(...of));
 }
 
-export { Stoa, Room, Messages, MessageStream, Presence, StoaError } from "./core.js";
+export { Devices, Stoa, Room, Messages, MessageStream, Presence, StoaError } from "./core.js";
 export type * from "./core.js";
 export { Document } from "./document.js";
 export type { ChangeOrigin, DocumentEvents, DocumentOptions, DocumentState } from "./document.js";

@@ -2,14 +2,15 @@ import { StoaError } from "./errors.js";
 import type { Body } from "./frames.js";
 import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
-import { read, type Command, type RangeAnswer } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import type { Command, RangeAnswer, Reader } from "./wire/index.js";
 
 /** What a stream needs of its log. */
 export interface StreamHost {
   readonly room: string;
   /** An identity of its own: its writes do not have to keep the order of the room's other ones. */
   readonly client: string;
-  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void): void;
   /** `text` or `state` changed. */
   changed(): void;
 }
@@ -192,7 +193,7 @@ export class MessageStream {
     });
   }
 
-  private ask<T>(command: Command, reader: (ok: unknown) => T, done: (answer: T) => void): void {
+  private ask<T>(command: Command, reader: Reader<T>, done: (answer: T) => void): void {
     this.busy = true;
     this.host.request(command, reader, (answer) => {
       if (!this.live || this.ended !== undefined) return;

@@ -11,7 +11,8 @@ import type { Stoa } from "./stoa.js";
 import type { Slot } from "./storage.js";
 import { threadOf, type Thread } from "./thread.js";
 import type { Window } from "./window.js";
-import { formatPosition, read, type DurableEvent, type StreamPart } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import { formatPosition, type DurableEvent, type StreamPart } from "./wire/index.js";
 import { Writers } from "./writers.js";
 
 /** What may go with a message. */
@@ -62,6 +63,7 @@ export class Messages {
     private readonly room: string,
     private readonly bounds: MessagesBounds,
     slot: Slot | undefined,
+    private readonly posting: () => void,
   ) {
     const host = {
       room,
@@ -137,6 +139,7 @@ export class Messages {
    */
   post(body: JsonObject | string, options: PostOptions = {}): Promise<Message> {
     const { type = "text", reply, mentions, meta } = options;
+    this.posting();
     return this.write({ do: "msg.post", body, type, reply, mentions, meta }, (entry, n) => {
       const key = keyOf(entry);
       return this.list.find((message) => message.key === key) ?? { ...draft(entry), n, state: "sent" };

@@ -11,7 +11,8 @@ import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
 import type { Slot } from "./storage.js";
 import { epochNumber } from "./stream.js";
-import { read, type Command, type Position, type WriteAnswer } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import type { Command, Position, Reader, WriteAnswer } from "./wire/index.js";
 
 /** What somebody wants to change. */
 export type Write =
@@ -65,7 +66,7 @@ export interface OutboxHost {
   readonly client: string;
   nextSeq(): number;
   user(): string | undefined;
-  request(command: Command, read: (ok: unknown) => WriteAnswer, done: (answer: Answer<WriteAnswer>) => void): void;
+  request(command: Command, read: Reader<WriteAnswer>, done: (answer: Answer<WriteAnswer>) => void): void;
   report(error: StoaError): void;
   /** A write was refused for good: it is in the queue no more. */
   failed(entry: Entry, error: StoaError): void;

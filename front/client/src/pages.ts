@@ -1,7 +1,8 @@
 /** Loads what is not held of a room's log: pages at either end, places that are jumped to, threads. */
 import type { Log } from "./log.js";
 import type { Window } from "./window.js";
-import { read, type Command, type RangeAnswer } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import type { Command, RangeAnswer, Reader } from "./wire/index.js";
 
 /** What somebody may ask for of a window. */
 type Which = Pick<Extract<Command, { do: "msg.range" }>, "before" | "after" | "around" | "count">;
@@ -9,7 +10,7 @@ type Which = Pick<Extract<Command, { do: "msg.range" }>, "before" | "after" | "a
 /** What loading needs of its surroundings. */
 export interface PagesHost {
   readonly room: string;
-  ask<T>(command: Command, read: (ok: unknown) => T): Promise<T>;
+  ask<T>(command: Command, read: Reader<T>): Promise<T>;
   /** A page was taken. */
   moved(): void;
 }

@@ -3,7 +3,8 @@ import { StoaError } from "./errors.js";
 import type { Message as WireMessage } from "./frames.js";
 import type { Log } from "./log.js";
 import type { Answer } from "./stoa.js";
-import { read, type Command, type DurableEvent } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import type { Command, DurableEvent, Reader } from "./wire/index.js";
 
 /** The own mark is told at most this often: only the newest counts. */
 const TELL_EVERY_MS = 1_000;
@@ -11,7 +12,7 @@ const TELL_EVERY_MS = 1_000;
 export interface ReadingHost {
   readonly room: string;
   user(): string | undefined;
-  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void): void;
   report(error: StoaError): void;
   changed(): void;
 }

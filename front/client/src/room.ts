@@ -2,51 +2,85 @@ import type { Document, DocumentLine, DocumentOptions } from "./document.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions, Json, JsonObject, Recipient } from "./frames.js";
-import { read, type DurableEvent, type JoinAnswer, type PushEvent, type StreamPart } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import type { DurableEvent, JoinAnswer, PushEvent, StreamPart } from "./wire/index.js";
 import { Messages, type MessagesBounds } from "./messages.js";
-import { Presence } from "./presence.js";
+import { Presence, type Status } from "./presence.js";
 import { retryDelayMs } from "./retry.js";
 import type { Slot } from "./storage.js";
 import type { Stoa } from "./stoa.js";
 
-/** `joining`: not (or not again) joined yet. `refused`: the front said no for good; see `error`. `left`: by `leave`. */
-export type RoomState = "joining" | "joined" | "refused" | "left";
+/**
+ * `joining`: not (or not again) joined yet. `refused`: the front said no for good; see `error`. `kicked`: this user was sent out,
+ * and does not come back by itself; see `kick`. `left`: by `leave`.
+ */
+export type RoomState = "joining" | "joined" | "refused" | "kicked" | "left";
 
 /** How to join a room. */
-export interface RoomOptions {
+export interface RoomOptions<Data extends object = JsonObject> {
   /**
    * What to say about oneself: an object of at most 1 KiB of JSON. Default `{}`. `false` only watches: the connection is
    * not listed as here.
    */
-  presence?: JsonObject | false;
+  presence?: Data | false;
+  /** What to say about one's attention. Default `online`. */
+  status?: Status;
+}
+
+/** The bounds of a room. @internal */
+export interface RoomBounds extends MessagesBounds {
+  cursorIntervalMs: number;
 }
 
 /** Makes documents; core.ts has none, index.ts has one. @internal */
 export type DocumentMaker = (line: DocumentLine, name: string, options: DocumentOptions, slot: Slot | undefined) => Document;
 
-/** Who sent an ephemeral event; both fields are missing if a service did. */
-export interface Sender {
+/** What an ephemeral event of the application comes with, beside its data. */
+export interface Emitted {
+  /** Who sent it; `undefined` if a service did. */
   user: string | undefined;
   connection: string | undefined;
+  /** The bytes that were sent with it, if any were. */
+  payload: Uint8Array<ArrayBuffer> | undefined;
 }
 
-/** A room; get one from `stoa.room(name)`. */
-export class Room {
+/** How to send an ephemeral event. */
+export interface EmitOptions {
+  /** Whom it is for: all connections of a user, or one connection. Default: everybody in the room but this connection. */
+  to?: Recipient;
+  /** Bytes beside the data, at most 256 KiB (unless the server's settings say otherwise): they travel as they are, not as text. */
+  payload?: Uint8Array;
+}
+
+/** Why somebody was sent out, as far as it was said. */
+export interface Kick {
+  /** A text for people. */
+  reason: string | undefined;
+  /** The user who did it. */
+  by: string | undefined;
+}
+
+/**
+ * A room; get one from `stoa.room(name)`. `Data` is what the application says of people, `Cursor` what a cursor is to it: see
+ * {@link Presence}.
+ */
+export class Room<Data extends object = JsonObject, Cursor = Json> {
   /** The room's name. */
   readonly name: string;
   /** The room's log of messages. */
   readonly messages: Messages;
   /** Who is here. */
-  readonly presence: Presence;
+  readonly presence: Presence<Data, Cursor>;
   /** Resolves when the room is joined for the first time, rejects when it is refused or left before. */
   readonly joined: Promise<void>;
 
   private readonly documents = new Map<string, Document>();
-  private readonly emitted = new Emitter<Record<string, [data: Json, from: Sender]>>();
-  private readonly states = new Emitter<{ state: [RoomState] }>();
+  private readonly emitted = new Emitter<Record<string, [data: Json, event: Emitted]>>();
+  private readonly states = new Emitter<{ state: [RoomState]; kicked: [Kick] }>();
   private settleJoined!: { resolve: () => void; reject: (error: StoaError) => void };
   private current: RoomState = "joining";
   private refusal: StoaError | undefined;
+  private sentOut: Kick | undefined;
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private asked = false;
@@ -56,14 +90,15 @@ export class Room {
     private readonly stoa: Stoa,
     name: string,
     options: RoomOptions,
-    bounds: MessagesBounds,
+    bounds: RoomBounds,
     private readonly makeDocument: DocumentMaker | undefined,
   ) {
     this.name = name;
     this.joined = new Promise((resolve, reject) => (this.settleJoined = { resolve, reject }));
     this.joined.catch(() => undefined);
-    this.messages = new Messages(stoa, name, bounds, stoa.slot(`log ${name}`));
-    this.presence = new Presence(stoa, name, options.presence ?? {}, () => this.join());
+    this.messages = new Messages(stoa, name, bounds, stoa.slot(`log ${name}`), () => this.presence.stopTyping());
+    const { presence: data = {}, status } = options;
+    this.presence = new Presence(stoa, name, { data, status }, bounds.cursorIntervalMs, () => this.join());
   }
 
   /** Where the room stands: see {@link RoomState}. */
@@ -71,14 +106,28 @@ export class Room {
     return this.current;
   }
 
-  /** Why the room is `refused`. */
+  /** Why the room is `refused` or `kicked`. */
   get error(): StoaError | undefined {
     return this.refusal;
+  }
+
+  /** With `kicked`: what was said to it. */
+  get kick(): Kick | undefined {
+    return this.sentOut;
   }
 
   /** Listens to changes of `state`. The returned function stops that. */
   onState(listener: (state: RoomState) => void): Off {
     return this.states.on("state", listener);
+  }
+
+  /**
+   * Listens to being sent out of the room, by a moderator or a service. `state` is `kicked` then, and nothing comes any more.
+   * Whoever may come back does so by `leave` and `stoa.room`, on another connection; a kick keeps nobody away whose token opens
+   * the room. The returned function stops listening.
+   */
+  onKicked(listener: (kick: Kick) => void): Off {
+    return this.states.on("kicked", listener);
   }
 
   /**
@@ -109,27 +158,33 @@ export class Room {
     );
     this.documents.set(name, document);
     if (this.current === "joined") document.open();
-    if (this.current === "refused") document.refuse(this.refusal as StoaError);
+    if (this.refusal !== undefined) document.refuse(this.refusal);
     return document;
   }
 
   /**
-   * Sends an ephemeral event to everybody in the room (this connection too) or to one recipient. It is neither stored nor
-   * repeated; without a connection it is refused with `OFFLINE`.
+   * Sends an ephemeral event to everybody else in the room, or to one recipient. It is neither stored nor repeated.
+   *
+   * ```ts
+   * room.emit("stroke", { color: "red" }, { payload: new Uint8Array(points.buffer) });
+   * room.on("stroke", (data, { user, payload }) => draw(data, payload));
+   * ```
+   *
+   * @returns resolves when the front has taken it; rejects with `OFFLINE` without a connection, with `TOO_LARGE`
    */
-  emit(name: string, data: Json = null, to?: Recipient): Promise<void> {
-    return this.stoa.ask({ do: "room.emit", room: this.name, name, data, to }, read.nothing);
+  emit(name: string, data: Json = null, { to, payload }: EmitOptions = {}): Promise<void> {
+    return this.stoa.ask({ do: "room.emit", room: this.name, name, data, to }, read.nothing, payload);
   }
 
-  /** Listens to ephemeral events of this name. */
-  on(name: string, listener: (data: Json, from: Sender) => void): Off {
+  /** Listens to ephemeral events of this name. The returned function stops that. */
+  on(name: string, listener: (data: Json, event: Emitted) => void): Off {
     return this.emitted.on(name, listener);
   }
 
   /** Leaves the room and closes its documents. `stoa.room(name)` joins afresh. */
   leave(): void {
     if (this.current === "left") return;
-    if (this.current !== "refused") this.stoa.request({ do: "room.leave", room: this.name }, read.nothing, () => undefined);
+    if (this.wantsToJoin()) this.stoa.request({ do: "room.leave", room: this.name }, read.nothing, () => undefined);
     for (const document of this.documents.values()) document.close();
     this.presence.cut();
     clearTimeout(this.timer);
@@ -157,8 +212,7 @@ export class Room {
     put("presence", this.presence.resumePosition());
     for (const document of this.documents.values())
       if (document.state !== "closed") put(`doc:${document.name}`, document.resumePosition());
-    const { data } = this.presence;
-    return { positions, presence: data === false ? undefined : { data } };
+    return { positions, presence: this.presence.joinField() };
   }
 
   /** Joins, also once more to close a gap: the answer brings every stream up to date. @internal */
@@ -199,14 +253,21 @@ export class Room {
 
   /** @internal */
   receive(event: PushEvent): void {
+    if (event.event === "room.kicked" && this.wantsToJoin()) return this.wasKicked({ reason: event.reason, by: event.by });
     if (this.current !== "joined") return;
     switch (event.event) {
       case "presence.typing":
         return this.presence.setTypists(event.users);
       case "doc.cursors":
         return this.documents.get(event.stream.slice(4))?.receiveCursors(event);
-      case "room.emitted":
-        return this.emitted.emit(event.name, event.data, { user: event.user, connection: event.connection });
+      case "presence.cursors":
+        return this.presence.receiveCursors(event);
+      case "room.kicked":
+        return;
+      case "room.emitted": {
+        const { user, connection, payload } = event;
+        return this.emitted.emit(event.name, event.data, { user, connection, payload });
+      }
       case "room.reset":
         if (event.stream.startsWith("doc:")) this.documents.get(event.stream.slice(4))?.wasReset();
         // Log, presence, or with an empty name everything: the answer to a join speaks of all of it.
@@ -257,13 +318,27 @@ export class Room {
       this.timer = setTimeout(() => this.join(), retryDelayMs(this.failures++, error));
       return;
     }
+    // The word of it may have been lost.
+    if (error.code === "KICKED") return this.wasKicked({ reason: undefined, by: undefined });
+    this.end("refused", error);
+    this.stoa.report(error);
+  }
+
+  private wasKicked(kick: Kick): void {
+    this.sentOut = kick;
+    this.end("kicked", new StoaError("KICKED", kick.reason ?? "this connection was sent out of the room", { retry: false }));
+    this.states.emit("kicked", kick);
+  }
+
+  /** Nothing is to be had here any more. */
+  private end(state: "refused" | "kicked", error: StoaError): void {
+    clearTimeout(this.timer);
     this.refusal = error;
     this.messages.refuse(error);
     this.presence.cut();
     for (const document of this.documents.values()) document.refuse(error);
     this.settleJoined.reject(error);
-    this.stoa.report(error);
-    this.change("refused");
+    this.change(state);
   }
 
   private change(state: RoomState): void {

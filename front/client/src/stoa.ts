@@ -1,9 +1,10 @@
 import { Connection, type ConnectionOptions, type ConnectionState, type StateChange } from "./connection.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
-import type { JoinOptions } from "./frames.js";
-import type { Command, ConnectAnswer, PushEvent, ServerFrame } from "./wire/index.js";
-import { Room, type DocumentMaker, type RoomOptions } from "./room.js";
+import type { JoinOptions, Json, JsonObject } from "./frames.js";
+import { fields, type Command, type ConnectAnswer, type PushEvent, type Reader, type ServerFrame } from "./wire/index.js";
+import { Devices } from "./devices.js";
+import { Room, type DocumentMaker, type Kick, type RoomOptions } from "./room.js";
 import { Slot, type Storage } from "./storage.js";
 
 /** What came of a command. */
@@ -30,6 +31,8 @@ export interface StoaOptions extends ConnectionOptions {
    * `older` brings them back), and the newest when older ones are loaded (`atEnd` is false then). Default 1,000.
    */
   messagesMax?: number;
+  /** A room's own cursor is told at most this often, in milliseconds, however fast it moves. Default 50. */
+  cursorIntervalMs?: number;
 }
 
 /** The events of a Stoa. */
@@ -41,6 +44,8 @@ export interface StoaEvents {
    * listener it goes to `console.warn`.
    */
   error: [error: StoaError];
+  /** The front ends this connection because somebody wants it (`devices.kick`, a service): the state is `closed` next. */
+  kicked: [kick: Kick];
 }
 
 /** An open request. */
@@ -55,6 +60,8 @@ interface Request {
 export class Stoa {
   /** The identity of this client's writes, drawn once: with a sequence number it makes a resend happen once. */
   readonly client: string;
+  /** The connections of this user, on all their devices. */
+  readonly devices: Devices;
   private readonly connection: Connection;
   private readonly events = new Emitter<StoaEvents>();
   private readonly rooms = new Map<string, Room>();
@@ -73,6 +80,7 @@ export class Stoa {
   ) {
     this.options = options;
     this.client = drawId(options.random ?? Math.random);
+    this.devices = new Devices(this);
     this.connection = new Connection(options, {
       resume: () => {
         // Without a prototype: "__proto__" is a name of a room like any other.
@@ -126,16 +134,19 @@ export class Stoa {
    * The room of this name, joined at once (or as soon as there is a connection) and again after each reconnect. The same
    * object for the same name, until it is left.
    *
+   * @typeParam Data what the application says of people: the type of `presence.me.data` and the others'
+   * @typeParam Cursor what a cursor is: the type of `presence.cursors`
    * @param options used only when the room is not there yet
    */
-  room(name: string, options: RoomOptions = {}): Room {
-    const known = this.rooms.get(name);
-    if (known !== undefined) return known;
-    const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 1_000 } = this.options;
-    const room = new Room(this, name, options, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax }, this.makeDocument);
-    this.rooms.set(name, room);
-    room.join();
-    return room;
+  room<Data extends object = JsonObject, Cursor = Json>(name: string, options: RoomOptions<NoInfer<Data>> = {}): Room<Data, Cursor> {
+    let room = this.rooms.get(name);
+    if (room === undefined) {
+      const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 1_000, cursorIntervalMs = 50 } = this.options;
+      room = new Room(this, name, options as RoomOptions, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax, cursorIntervalMs }, this.makeDocument);
+      this.rooms.set(name, room);
+      room.join();
+    }
+    return room as unknown as Room<Data, Cursor>;
   }
 
   /** Connects again after `closed`, for instance with a token function that has a good token now. */
@@ -173,9 +184,9 @@ export class Stoa {
    * `OFFLINE` if there is no connection or it breaks, with `TIMEOUT` if no answer comes.
    * @internal
    */
-  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void {
+  request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void, payload?: Uint8Array): void {
     const id = ++this.id;
-    if (!this.connection.send(id, command)) {
+    if (!this.connection.send(id, command, payload)) {
       // Not at once: callers may rely on `done` being called after they have returned.
       queueMicrotask(() => done({ error: offline() }));
       return;
@@ -186,9 +197,10 @@ export class Stoa {
       if ("error" in reply) return done(reply);
       let value: T;
       try {
-        value = read(reply.ok);
-      } catch (error) {
-        return done({ error: error as StoaError });
+        value = read(fields(reply.ok, "ok"));
+      } catch (fault) {
+        const message = `the front's answer is malformed: ${fault instanceof Error ? fault.message : ""}`;
+        return done({ error: new StoaError("INTERNAL", message) });
       }
       done({ ok: value });
     };
@@ -198,9 +210,9 @@ export class Stoa {
   }
 
   /** @internal */
-  ask<T>(command: Command, read: (ok: unknown) => T): Promise<T> {
+  ask<T>(command: Command, read: Reader<T>, payload?: Uint8Array): Promise<T> {
     return new Promise((resolve, reject) =>
-      this.request(command, read, (answer) => ("ok" in answer ? resolve(answer.ok) : reject(answer.error))),
+      this.request(command, read, (answer) => ("ok" in answer ? resolve(answer.ok) : reject(answer.error)), payload),
     );
   }
 
@@ -211,7 +223,7 @@ export class Stoa {
   }
 
   /** @internal */
-  forget(room: Room): void {
+  forget(room: Pick<Room, "name">): void {
     if (this.rooms.get(room.name) === room) this.rooms.delete(room.name);
   }
 
@@ -233,7 +245,12 @@ export class Stoa {
   }
 
   private event(event: PushEvent): void {
+    if (event.event === "room.kicked" && event.room === this.personalRoom) this.events.emit("kicked", { reason: event.reason, by: event.by });
     this.rooms.get(event.room)?.receive(event);
+  }
+
+  private get personalRoom(): string {
+    return `user:${(this.user ?? "").replaceAll("|", "=7C")}`;
   }
 
   private lost(): void {

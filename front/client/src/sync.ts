@@ -15,7 +15,9 @@ import type { Answer } from "./stoa.js";
 import type { Slot } from "./storage.js";
 import { orderOf } from "./stream.js";
 import { Turns, type TurnWrite } from "./turns.js";
-import { formatPosition, read, type Command, type DurableEvent, type Position, type StreamPart, type SubmitAnswer } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import { operation, submitted } from "./wire/documents.js";
+import { formatPosition, type Command, type DurableEvent, type Position, type Reader, type StreamPart, type SubmitAnswer } from "./wire/index.js";
 
 /** Bounds of one submitted operation; what is larger is sent in several. A frame holds 1 MiB, JSON may take six bytes a unit. */
 const COMPONENTS_MAX = 5_000;
@@ -27,7 +29,7 @@ export interface SyncLine {
   readonly client: string;
   nextSeq(): number;
   user(): string | undefined;
-  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void): void;
   /** The front says that the room is not joined: join it again. */
   rejoin(): void;
   report(error: StoaError): void;
@@ -278,9 +280,9 @@ export class Sync {
     this.announce();
   }
 
-  private advance(copy: Copy, op: Operation, position: Position, own: boolean, user?: string): boolean {
+  private advance(copy: Copy, op: unknown, position: Position, own: boolean, user?: string): boolean {
     try {
-      copy.advance(op, position, own, user);
+      copy.advance(operation(op), position, own, user);
     } catch {
       this.heal("text");
       return false;
@@ -320,7 +322,7 @@ export class Sync {
     const attempt = ++this.attempts;
     const { room } = this.room;
     const command: Command = { do: "doc.submit", room, doc: this.name, rev, epoch, op, len: copy.base.length, client, seq };
-    this.room.request(command, read.submitted, (answer) => {
+    this.room.request(command, submitted, (answer) => {
       // Its own event may have come first, or the line may have been cut and resumed.
       if (this.line !== "live" || this.attempts !== attempt || !copy.isInFlight({ client, seq })) return;
       if ("ok" in answer) this.wasAccepted(copy, answer.ok, rev);

@@ -6,7 +6,8 @@
 import { StoaError } from "./errors.js";
 import { retryDelayMs } from "./retry.js";
 import type { Answer } from "./stoa.js";
-import { read, type Command } from "./wire/index.js";
+import * as read from "./wire/answers.js";
+import type { Command, Reader } from "./wire/index.js";
 
 /** So many may wait: a key that is held down asks faster than a slow line answers. */
 const TURNS_MAX = 32;
@@ -20,7 +21,7 @@ export interface TurnsHost {
   readonly doc: string;
   readonly client: string;
   nextSeq(): number;
-  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void): void;
   /** The front says that the room is not joined. */
   rejoin(): void;
   /** One has ended: whatever waits for its turn may go on. */

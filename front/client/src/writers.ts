@@ -2,13 +2,13 @@
 import type { StoaError } from "./errors.js";
 import { MessageStream } from "./message-stream.js";
 import type { Answer } from "./stoa.js";
-import type { Command } from "./wire/index.js";
+import type { Command, Reader } from "./wire/index.js";
 
 /** What writers need of their log. */
 export interface WritersHost {
   readonly room: string;
   readonly client: string;
-  request<T>(command: Command, read: (ok: unknown) => T, done: (answer: Answer<T>) => void): void;
+  request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void): void;
   changed(): void;
 }
 

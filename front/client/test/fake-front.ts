@@ -11,6 +11,7 @@
  * - `front.eventsLateMs`: answers overtake events.
  * - `front.duplicates`: the probability that an event is delivered twice.
  * - `front.opsKept`, `front.pageMax`: small values make clients come too late (`trimmed`, `STALE`) or be too far behind.
+ * - `front.kick(room, { user }, { reason, by })`: sends somebody out; out of `user:<id>`: ends their connections.
  * - `front.rollback(room, doc, rev)`, `front.rollbackLog(room, rev)`, `front.reset(room, doc, text)`, `front.flush(room)`: history is replaced.
  *
  * Replies and events overtake each other at random, as the protocol allows; the answers that an event stream begins with
@@ -19,7 +20,8 @@
  * The token is the user's name; `expired` and `invalid` are refused as their names say.
  */
 import { FakeLog, refusal as no } from "./fake-log.js";
-import { apply, compose, fromDiff, invert, StoaError, transform, transformSelection, type JsonObject, type Member, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
+import { FakePresence } from "./fake-presence.js";
+import { apply, compose, fromDiff, invert, StoaError, transform, transformSelection, type Json, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
 
 type Fields = Record<string, unknown>;
 type Refusal = { code: string; message: string; retry: boolean; retry_after_ms?: number };
@@ -41,13 +43,9 @@ interface Doc {
   tags: Map<string, { rev: number; at_ms: number; text: string }>;
 }
 interface RoomState {
-  /** Of its presence. */
-  epoch: string;
   log: FakeLog;
   docs: Map<string, Doc>;
-  here: Map<Line, JsonObject>;
-  presenceRev: number;
-  typing: Set<string>;
+  presence: FakePresence;
 }
 
 /** One connection, seen from the front. */
@@ -67,10 +65,11 @@ class Line {
     this.id = `k${++front.lines}`;
   }
 
-  arrive(text: string): void {
+  arrive(message: string | Uint8Array): void {
     this.lastIn = this.front.later(this.lastIn, () => {
       if (!this.alive) return;
-      for (const line of text.split("\n")) this.front.handle(this, JSON.parse(line) as Fields);
+      if (typeof message !== "string") return this.front.handle(this, unpack(message));
+      for (const line of message.split("\n")) this.front.handle(this, JSON.parse(line) as Fields);
     });
   }
 
@@ -95,8 +94,20 @@ class Line {
   }
 
   private deliver(frame: Fields): void {
-    if (this.alive) this.socket.onmessage?.({ data: JSON.stringify(frame) });
+    if (this.alive) this.socket.onmessage?.({ data: frame["payload"] === undefined ? JSON.stringify(frame) : pack(frame) });
   }
+}
+
+/** A message with bytes in it: the frame's length, the frame, the payload. */
+function pack({ payload, ...frame }: Fields): ArrayBuffer {
+  const head = new TextEncoder().encode(JSON.stringify(frame));
+  const length = new DataView(new ArrayBuffer(4));
+  length.setUint32(0, head.length);
+  return new Uint8Array([...new Uint8Array(length.buffer), ...head, ...(payload as Uint8Array)]).buffer;
+}
+function unpack(message: Uint8Array): Fields {
+  const end = 4 + new DataView(message.buffer, message.byteOffset).getUint32(0);
+  return { ...(JSON.parse(new TextDecoder().decode(message.subarray(4, end))) as Fields), payload: message.slice(end) };
 }
 
 class FakeSocket {
@@ -104,6 +115,7 @@ class FakeSocket {
   onmessage: ((event: { data: unknown }) => void) | null = null;
   onclose: ((event: { code: number; reason: string }) => void) | null = null;
   onerror: ((event: unknown) => void) | null = null;
+  binaryType = "blob";
   private line: Line | undefined;
 
   constructor(front: FakeFront) {
@@ -115,7 +127,7 @@ class FakeSocket {
       this.onopen?.({});
     });
   }
-  send(data: string): void {
+  send(data: string | Uint8Array): void {
     this.line?.arrive(data);
   }
   close(): void {
@@ -151,7 +163,11 @@ export class FakeFront {
   private readonly rooms = new Map<string, RoomState>();
   private readonly refusals: { command: string; error: Refusal; times: number }[] = [];
   private readonly losses: { command: string; what: "request" | "reply"; times: number }[] = [];
+  /** Rooms and the connections that were sent out of them. */
+  private readonly kicked = new Set<string>();
   private epochs = 0;
+  /** Connections are listed in their user's personal room. */
+  devices = false;
 
   constructor() {
     const front = this;
@@ -250,6 +266,18 @@ export class FakeFront {
       if (line.rooms.has(room)) line.event({ event: "room.reset", room, stream: "" });
     }
   }
+  /** Sends a user, or one connection, out of a room; out of the personal room: ends the connections. */
+  kick(room: string, who: { user: string } | { connection: string }, more: { reason?: string; by?: string } = {}): void {
+    for (const line of [...this.connections]) {
+      if ("user" in who ? line.user !== who.user : line.id !== who.connection) continue;
+      const isPersonal = room === `user:${line.user}`;
+      if (!isPersonal && !line.rooms.has(room)) continue;
+      this.kicked.add(`${room} ${line.id}`);
+      line.event({ event: "room.kicked", room, ...more });
+      if (isPersonal) this.later(Date.now() + 1, () => line.end(4504, "KICKED"));
+      else this.leave(line, room);
+    }
+  }
   /** The front noticed a loss: everybody gets the text. */
   resync(room: string, name: string, part: Fields = this.snapshot(this.doc(room, name), "far")): void {
     for (const line of this.connections)
@@ -258,6 +286,10 @@ export class FakeFront {
   /** An event that no state stands behind. */
   push(room: string, frame: Fields): void {
     for (const line of this.connections) if (line.rooms.has(room)) line.event({ room, ...frame });
+  }
+  /** Bytes that no frame stands behind, to everybody. */
+  pushBytes(bytes: ArrayBuffer): void {
+    for (const line of this.connections) this.later(0, () => line.socket.onmessage?.({ data: bytes }));
   }
 
   // What sockets and lines need.
@@ -324,6 +356,18 @@ export class FakeFront {
       }
       case "ping":
         return {};
+      case "devices.list": {
+        if (!this.devices) throw no("DISABLED");
+        const own = [...this.connections].filter(({ user }) => user === line.user);
+        return { devices: own.map(({ id }) => ({ connection: id, node: "f1", since_ms: 1, active_ms: 2, status: "online", address: "::1", agent: "test" })) };
+      }
+      case "devices.kick": {
+        const connection = frame["connection"] as string;
+        if (!this.devices) throw no("DISABLED");
+        if (![...this.connections].some(({ id, user }) => id === connection && user === line.user)) throw no("NOT_FOUND");
+        this.kick(`user:${line.user}`, { connection }, { by: line.user });
+        return {};
+      }
       case "room.join":
         return this.join(line, room, frame);
     }
@@ -335,7 +379,7 @@ export class FakeFront {
         return {};
       case "room.emit": {
         const to = frame["to"] as { user?: string; connection?: string } | undefined;
-        const event = { event: "room.emitted", room, name: frame["name"], data: frame["data"], user: line.user, connection: line.id };
+        const event = { event: "room.emitted", room, name: frame["name"], data: frame["data"], user: line.user, connection: line.id, payload: frame["payload"] };
         for (const other of this.connections)
           if (other.rooms.has(room) && (to === undefined || to.user === other.user || to.connection === other.id)) other.event(event);
         return {};
@@ -357,17 +401,17 @@ export class FakeFront {
         return state.log.range(frame);
       case "msg.history":
         return state.log.history(frame["n"] as number);
-      case "presence.set": {
-        const data = { ...state.here.get(line), ...(frame["data"] as JsonObject) };
-        state.here.set(line, data);
-        this.presenceChanged(room, { updated: [this.member(line, data)] });
-        return { rev: state.presenceRev, epoch: state.epoch };
-      }
+      case "presence.set":
+        state.presence.set(line, frame);
+        return state.presence.position;
       case "presence.typing":
-        if (frame["typing"] === true) state.typing.add(line.user);
-        else state.typing.delete(line.user);
-        this.push(room, { event: "presence.typing", users: [...state.typing] });
+        state.presence.type(line, frame["typing"] === true);
         return {};
+      case "presence.cursor":
+        state.presence.point(line, frame["cursor"] as Json);
+        return {};
+      case "presence.get":
+        return state.presence.people(frame["users"] as string[]);
       case "doc.open": {
         const name = frame["doc"] as string;
         const create = frame["create"] as { content: string } | undefined;
@@ -414,7 +458,7 @@ export class FakeFront {
         return { type: "text", eol: "lf", epoch: doc.epoch, rev: doc.rev, first_rev: 0, operations: doc.rev, utf16: doc.text.length, cursors: doc.cursors.size, tags };
       }
       case "presence.list":
-        return this.presence(state);
+        return state.presence.snapshot();
       case "doc.undo":
         return this.undo(line, room, frame["doc"] as string, frame["client"] as string);
       case "doc.close":
@@ -476,16 +520,12 @@ export class FakeFront {
   private join(line: Line, name: string, fields: Fields): Fields {
     const state = this.room(name);
     const positions = (fields["positions"] ?? {}) as Record<string, string | null>;
+    if (this.kicked.has(`${name} ${line.id}`)) throw no("KICKED");
     line.rooms.add(name);
-    if (fields["presence"] !== undefined && !state.here.has(line)) {
-      const { data } = fields["presence"] as { data: JsonObject };
-      const known = [...state.here.keys()].some((other) => other.user === line.user);
-      state.here.set(line, data);
-      this.presenceChanged(name, known ? { updated: [this.member(line, data)] } : { joined: [this.member(line, data)] });
-    }
+    if (fields["presence"] !== undefined) state.presence.join(line, fields["presence"] as Fields);
     const streams: Fields = {
       log: this.logPart(line, state.log, positions["log"] ?? undefined),
-      presence: this.presence(state),
+      presence: state.presence.snapshot(),
     };
     for (const [stream, position] of Object.entries(positions))
       if (stream.startsWith("doc:")) streams[stream] = this.open(line, name, stream.slice(4), position ?? undefined);
@@ -496,8 +536,7 @@ export class FakeFront {
     const state = this.room(name);
     for (const doc of state.docs.keys()) this.cursor(name, doc, line, null);
     line.rooms.delete(name);
-    if (!state.here.delete(line)) return;
-    if (![...state.here.keys()].some((other) => other.user === line.user)) this.presenceChanged(name, { left: [{ user: line.user }] });
+    state.presence.leave(line);
   }
 
   private logPart(line: Line, log: FakeLog, position: string | undefined): Fields {
@@ -575,37 +614,11 @@ export class FakeFront {
     this.tell(room, name, event);
   }
 
-  private presenceChanged(room: string, change: Fields): void {
-    const state = this.room(room);
-    const event = {
-      event: "presence.changed", stream: "presence", epoch: state.epoch, from: state.presenceRev, rev: ++state.presenceRev,
-      count: this.members(state).length, joined: [], updated: [], left: [], ...change,
-    };
-    this.push(room, event);
-  }
-
-  private presence(state: RoomState): Fields {
-    const members = this.members(state);
-    return {
-      outcome: "snapshot", because: "first", epoch: state.epoch, rev: state.presenceRev, count: members.length, members, typing: [...state.typing],
-    };
-  }
-
-  private members(state: RoomState): Member[] {
-    const users = new Map<string, Member>();
-    for (const [line, data] of state.here) users.set(line.user, this.member(line, data));
-    return [...users.values()];
-  }
-
-  private member(line: Line, data: JsonObject): Member {
-    return { user: line.user, connections: 1, since_ms: 1_795_000_000_000, data: { name: line.user, ...data } };
-  }
-
   private room(name: string): RoomState {
     let state = this.rooms.get(name);
     if (state === undefined) {
       const log = new FakeLog(name, this.epoch(), (frame) => this.push(name, frame));
-      state = { epoch: this.epoch(), log, docs: new Map(), here: new Map(), presenceRev: 0, typing: new Set() };
+      state = { log, docs: new Map(), presence: new FakePresence(this.epoch(), (frame) => this.push(name, frame)) };
       this.rooms.set(name, state);
     }
     return state;

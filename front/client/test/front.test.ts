@@ -54,21 +54,21 @@ describe.skipIf(front === undefined)("a real front", () => {
     await Promise.all([a.joined, b.joined]);
     await until("Ada is here", () => b.presence.members.length === 1);
     expect(b.presence.members[0]).toMatchObject({ user: ada.user, connections: 1, data: { name: "Ada", color: "red" } });
-    b.presence.set({ mood: "here now" });
+    b.presence.update({ mood: "here now" });
     await until("Bo is here", () => a.presence.members.some(({ data }) => data["mood"] === "here now"));
-    a.presence.set({ color: null, size: 3 });
+    a.presence.update({ color: null, size: 3 });
     await until("Ada has changed", () => b.presence.members.some(({ data }) => data["size"] === 3 && data["color"] === undefined));
-    a.presence.setTyping(true);
-    await until("Ada types", () => b.presence.typing.includes(String(ada.user)));
-    a.presence.setTyping(false);
-    await until("Ada has stopped", () => b.presence.typing.length === 0);
+    a.presence.typing();
+    await until("Ada types", () => b.presence.typists.includes(String(ada.user)));
+    a.presence.stopTyping();
+    await until("Ada has stopped", () => b.presence.typists.length === 0);
 
     const heard: unknown[] = [];
     b.on("wave", (data, from) => heard.push([data, from.user, from.connection]));
     await a.emit("wave", { n: 1 });
-    await a.emit("wave", { n: 2 }, { user: String(bo.user) });
-    await a.emit("wave", { n: 3 }, { connection: String(ada.connectionId) });
-    await a.emit("wave", { n: 4 }, { connection: String(bo.connectionId) });
+    await a.emit("wave", { n: 2 }, { to: { user: String(bo.user) } });
+    await a.emit("wave", { n: 3 }, { to: { connection: String(ada.connectionId) } });
+    await a.emit("wave", { n: 4 }, { to: { connection: String(bo.connectionId) } });
     await until("Bo has heard", () => heard.length === 3);
     expect(heard[0]).toEqual([{ n: 1 }, ada.user, ada.connectionId]);
 

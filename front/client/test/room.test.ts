@@ -80,7 +80,7 @@ describe("rooms", () => {
     const heard: unknown[] = [];
     bo.room.on("wave", (data, from) => heard.push(data, from.user));
     await Promise.all([ada.room.emit("wave", { big: true }), pass(5)]);
-    await Promise.all([ada.room.emit("wave", 2, { user: "ada" }), pass(5)]);
+    await Promise.all([ada.room.emit("wave", 2, { to: { user: "ada" } }), pass(5)]);
     expect(heard).toEqual([{ big: true }, "ada"]);
     front.cut("ada");
     await expect(ada.room.emit("wave")).rejects.toMatchObject({ code: "OFFLINE", retry: true });
@@ -290,8 +290,8 @@ describe("presence", () => {
   test("what one says about oneself is said again after a reconnect", async () => {
     const ada = person("ada");
     await pass(10);
-    ada.room.presence.set({ color: "red", mood: "good" });
-    ada.room.presence.set({ mood: null });
+    ada.room.presence.update({ color: "red", mood: "good" });
+    ada.room.presence.update({ mood: null });
     await pass(20);
     front.cut();
     await pass(2_000);
@@ -304,15 +304,15 @@ describe("presence", () => {
     const bo = person("bo");
     await pass(10);
     for (let i = 0; i < 40; i++) {
-      ada.room.presence.setTyping(true);
+      ada.room.presence.typing();
       await pass(100);
     }
     expect(front.of("presence.typing").map(({ typing }) => typing)).toEqual([true, true]);
-    expect(bo.room.presence.typing).toEqual(["ada"]);
-    expect(ada.room.presence.typing).toEqual([]);
+    expect(bo.room.presence.typists).toEqual(["ada"]);
+    expect(ada.room.presence.typists).toEqual([]);
     await pass(4_000);
     expect(front.of("presence.typing").map(({ typing }) => typing)).toEqual([true, true, false]);
-    expect(bo.room.presence.typing).toEqual([]);
+    expect(bo.room.presence.typists).toEqual([]);
   });
 
   test("who only watches is not listed, until they say something", async () => {
@@ -320,7 +320,7 @@ describe("presence", () => {
     const room = stoa.room("lobby", { presence: false });
     await pass(10);
     expect(room.presence.members).toEqual([]);
-    room.presence.set({ name: "Ada" });
+    room.presence.update({ name: "Ada" });
     await pass(10);
     expect(room.presence.members).toMatchObject([{ user: "ada", data: { name: "Ada" } }]);
   });

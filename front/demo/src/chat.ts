@@ -60,7 +60,7 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
   };
 
   const drawTyping = () => {
-    const who = presence.typing.map((user) => names.of(user));
+    const who = presence.typists.map((user) => names.of(user));
     byId("typing").textContent = failure !== "" ? failure : typingText(who);
   };
 
@@ -97,7 +97,8 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
   input.addEventListener("input", () => {
     failure = "";
     drawTyping();
-    presence.setTyping(input.value.trim() !== "");
+    if (input.value.trim() === "") presence.stopTyping();
+    else presence.typing();
   });
   input.addEventListener("keydown", (event) => {
     // While an input method composes, Enter belongs to it.
@@ -109,7 +110,6 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
     event.preventDefault();
     const text = input.value.trim();
     if (text === "") return;
-    presence.setTyping(false);
     // The log knows users, not names: so a message brings the name under which it was written.
     messages.post({ text, name: guest }).catch((error: unknown) => {
       if (!(error instanceof Error) || messages.list.some((message) => message.state === "failed")) return;

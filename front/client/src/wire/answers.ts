@@ -1,95 +1,69 @@
-/** Readers of the answers, by command. */
-import { StoaError } from "../errors.js";
-import type { BodyOrNull, DocDescription, DocState, Version } from "../frames.js";
-import { pushEvent, streamPart } from "./events.js";
-import { fields, integer, list, Malformed, optional, string, type Fields } from "./fields.js";
-import { counts, error, message, operation, position, user } from "./parts.js";
-import type { ConnectAnswer, Counts, JoinAnswer, OperationsAnswer, Position, RangeAnswer, SubmitAnswer, WriteAnswer } from "./types.js";
+/** Readers of the answers. Each is a function of its own, so that an application carries only those that it uses. */
+import type { StoaError } from "../errors.js";
+import type { BodyOrNull, Version } from "../frames.js";
+import { streamPart } from "./events.js";
+import { fields, integer, items, list, Malformed, object, optional, string, type Fields } from "./fields.js";
+import { counts, error, member, message, position } from "./parts.js";
+import type { ConnectAnswer, Counts, Device, Gone, Here, JoinAnswer, Position, RangeAnswer, WriteAnswer } from "./types.js";
 
-/** Makes a reader of answers: a malformed answer becomes an `INTERNAL` error of the front. */
-function reader<T>(read: (from: Fields) => T): (ok: unknown) => T {
-  return (ok) => {
-    try {
-      return read(fields(ok, "ok"));
-    } catch (fault) {
-      throw new StoaError("INTERNAL", `the front's answer is malformed: ${fault instanceof Error ? fault.message : ""}`);
-    }
+export const nothing = (_: Fields): void => undefined;
+
+export function connect(from: Fields): ConnectAnswer {
+  const rooms = Object.keys(object(from, "rooms", {})).map((name): [string, JoinAnswer | StoaError] => {
+    const room = object(from["rooms"] as Fields, name);
+    return [name, "error" in room ? error(object(room, "error")) : join(room)];
+  });
+  return {
+    connection: string(from, "connection"),
+    user: string(from, "user"),
+    name: optional(string, from, "name"),
+    ping_interval_ms: optional(integer, from, "ping_interval_ms"),
+    rooms: new Map(rooms),
   };
 }
 
-const written = (from: Fields) => ({ ...position(from), duplicate: from["duplicate"] === true });
+export function join(from: Fields): JoinAnswer {
+  const streams = object(from, "streams");
+  return { streams: new Map(Object.keys(streams).map((name) => [name, streamPart(object(streams, name))])) };
+}
 
-const joined = (value: unknown): JoinAnswer => {
-  const streams = fields(fields(value, "room")["streams"], "streams");
-  return { streams: new Map(Object.entries(streams).map(([name, part]) => [name, streamPart(part)])) };
-};
+export const stream = streamPart;
 
-/** Readers of the answers, by command. */
-export const read = {
-  nothing: (_ok: unknown): void => undefined,
-  connect: reader((from): ConnectAnswer => {
-    const rooms = Object.entries(fields(from["rooms"] ?? {}, "rooms")).map(
-      ([name, room]): [string, JoinAnswer | StoaError] => {
-        const refusal = fields(room, "room")["error"];
-        return [name, refusal === undefined ? joined(room) : error(refusal)];
-      },
-    );
-    return {
-      connection: string(from["connection"], "connection"),
-      user: string(from["user"], "user"),
-      name: optional(from["name"], (it) => string(it, "name")),
-      ping_interval_ms: optional(from["ping_interval_ms"], (it) => integer(it, "ping_interval_ms")),
-      rooms: new Map(rooms),
-    };
-  }),
-  join: reader(joined),
-  stream: reader(streamPart),
-  written: reader((from): WriteAnswer => ({
-    ...written(from),
-    n: integer(from["n"], "n"),
-    changed: from["changed"] !== false,
-    length: integer(from["length"] ?? 0, "length"),
-    cancelled: from["cancelled"] === true,
-  })),
-  unread: reader((from): Counts & Position => {
-    const unread = counts(from);
-    if (unread === undefined) throw new Malformed("unread is missing");
-    return { ...position(from), ...unread };
-  }),
-  versions: reader((from): readonly Version[] =>
-    list(from["versions"], "versions", (item) => {
-      const version = fields(item, "version");
-      return { at_ms: integer(version["at_ms"], "at_ms"), user: user(version["user"]), body: version["body"] as BodyOrNull };
-    }),
-  ),
-  submitted: reader((from): SubmitAnswer => ({
-    ...written(from),
-    op: optional(from["op"], operation),
-    concurrent: list(from["concurrent"], "concurrent", operation),
-  })),
-  document: reader((from): DocState => ({
-    ...position(from),
-    type: string(from["type"] ?? "text", "type"),
-    content: string(from["content"], "content"),
-  })),
-  description: reader((from): DocDescription => ({
-    ...(from as unknown as DocDescription),
-    ...position(from),
-    tags: list(from["tags"], "tags", (item) => {
-      const tag = fields(item, "tag");
-      return { name: string(tag["name"], "name"), rev: integer(tag["rev"], "rev"), at_ms: integer(tag["at_ms"], "at_ms") };
-    }),
-  })),
-  operations: reader((from): OperationsAnswer => ({
-    ...position(from),
-    outcome: string(from["outcome"], "outcome"),
-    through: integer(from["through"], "through"),
-    events: list(from["events"], "events", (item) => pushEvent(fields(item, "event"))).filter((event) => event?.event === "doc.applied"),
-  })),
-  range: reader((from): RangeAnswer => ({
-    ...position(from),
-    messages: list(from["messages"], "messages", message),
-    more_before: from["more_before"] === true,
-    more_after: from["more_after"] === true,
-  })),
-};
+/** What the answer to any write says. */
+export const done = (from: Fields) => ({ ...position(from), duplicate: from["duplicate"] === true });
+
+export const written = (from: Fields): WriteAnswer => ({
+  ...done(from),
+  n: integer(from, "n"),
+  changed: from["changed"] !== false,
+  length: integer(from, "length", 0),
+  cancelled: from["cancelled"] === true,
+});
+
+export function unread(from: Fields): Counts & Position {
+  const unread = counts(from);
+  if (unread === undefined) throw new Malformed("unread is missing");
+  return { ...position(from), ...unread };
+}
+
+export const range = (from: Fields): RangeAnswer => ({
+  ...position(from),
+  messages: list(from, "messages", message),
+  more_before: from["more_before"] === true,
+  more_after: from["more_after"] === true,
+});
+
+export const versions = (from: Fields): readonly Version[] =>
+  list(from, "versions", (it) => ({ at_ms: integer(it, "at_ms"), user: string(it, "user"), body: it["body"] as BodyOrNull }));
+
+export const people = (from: Fields): readonly (Here | Gone | null)[] =>
+  items(from, "people").map((it) => {
+    if (it === null) return null;
+    const person = fields(it, "people");
+    if (person["here"] !== true) return { user: string(person, "user"), here: false, last_seen_ms: integer(person, "last_seen_ms") };
+    const { connections: _connections, ...here } = member(person);
+    return { ...here, here: true };
+  });
+
+export const devices = (from: Fields): readonly Device[] =>
+  list(from, "devices", (it) => ({ ...(it as unknown as Device), connection: string(it, "connection") }));

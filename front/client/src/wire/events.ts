@@ -1,33 +1,34 @@
 /** Readers of events, of a stream's part of an answer, which has events in it, and of whole frames. */
 import type { Json, Snapshot } from "../frames.js";
-import { fields, integer, list, Malformed, optional, string, type Fields } from "./fields.js";
-import { connection, counts, cursor, error, left, member, message, operation, position, readMark, user } from "./parts.js";
+import { fields, integer, list, Malformed, object, optional, string, strings, type Fields } from "./fields.js";
+import { counts, cursor, error, member, message, pointer, position, readMark } from "./parts.js";
 import type { DurableEvent, PushEvent, ServerFrame, StreamPart } from "./types.js";
 
-export function streamPart(value: unknown): StreamPart {
-  const from = fields(value, "stream");
-  const outcome = from["outcome"];
+export function streamPart(from: Fields): StreamPart {
+  const { outcome } = from;
   if (outcome === "missing") return { outcome };
-  const cursors = list(from["cursors"], "cursors", cursor);
-  if (outcome === "changes") {
-    const events = list(from["events"], "events", (item) => pushEvent(fields(item, "event")));
-    return { outcome, ...position(from), events: events.filter(isDurable), cursors, unread: counts(from) };
-  }
+  // In a text somebody is at a position; in a room they point anywhere.
+  const places = list(from, "cursors", (it) => it);
+  const all = {
+    ...position(from),
+    cursors: places.filter((it) => !("cursor" in it)).map(cursor),
+    pointers: places.filter((it) => "cursor" in it).map(pointer),
+    typing: strings(from, "typing"),
+    unread: counts(from),
+  };
+  if (outcome === "changes") return { outcome, ...all, events: list(from, "events", pushEvent).filter(isDurable) };
   if (outcome !== "snapshot" && outcome !== undefined) throw new Malformed(`outcome ${String(outcome)}`);
   return {
     outcome: "snapshot",
-    ...position(from),
-    because: (optional(from["because"], (it) => string(it, "because")) ?? "first") as Snapshot["because"],
-    history_end: optional(from["history_end"], (it) => integer(it, "history_end")),
-    messages: list(from["messages"], "messages", message),
+    ...all,
+    because: string(from, "because", "first") as Snapshot["because"],
+    history_end: optional(integer, from, "history_end"),
+    messages: list(from, "messages", message),
     more: from["more"] === true,
-    reads: list(from["reads"], "reads", readMark),
-    unread: counts(from),
-    members: list(from["members"], "members", member),
-    count: integer(from["count"] ?? 0, "count"),
-    typing: list(from["typing"], "typing", user),
-    content: optional(from["content"], (it) => string(it, "content")),
-    cursors,
+    reads: list(from, "reads", readMark),
+    members: list(from, "members", member),
+    count: integer(from, "count", 0),
+    content: optional(string, from, "content"),
   };
 }
 
@@ -38,83 +39,71 @@ export function isDurable(event: PushEvent | undefined): event is DurableEvent {
 
 /** `undefined` for an ephemeral event that this client does not know: newer fronts may send some. */
 export function pushEvent(from: Fields): PushEvent | undefined {
-  const room = () => string(from["room"], "room");
-  const stream = () => string(from["stream"], "stream");
-  const durable = () => ({ room: room(), stream: stream(), from: integer(from["from"], "from"), ...position(from) });
-  switch (from["event"]) {
+  const room = () => ({ room: string(from, "room") });
+  const stream = () => ({ ...room(), stream: string(from, "stream") });
+  const durable = () => ({ ...stream(), ...position(from), from: integer(from, "from") });
+  const { event } = from;
+  switch (event) {
     case "msg.posted":
     case "msg.changed":
-      return {
-        event: from["event"],
-        ...durable(),
-        message: message(from["message"]),
-        replies: optional(from["replies"], (it) => integer(it, "replies")),
-      };
+      return { event, ...durable(), message: message(object(from, "message")), replies: optional(integer, from, "replies") };
     case "msg.reacted":
       return {
-        event: "msg.reacted",
+        event,
         ...durable(),
-        n: integer(from["n"], "n"),
-        user: user(from["user"]),
-        reaction: string(from["reaction"], "reaction"),
+        n: integer(from, "n"),
+        user: string(from, "user"),
+        reaction: string(from, "reaction"),
         added: from["added"] === true,
-        count: integer(from["count"], "count"),
+        count: integer(from, "count"),
       };
     case "msg.appended":
-      return {
-        event: "msg.appended",
-        ...durable(),
-        n: integer(from["n"], "n"),
-        at: integer(from["at"], "at"),
-        chunk: string(from["chunk"], "chunk"),
-      };
+      return { event, ...durable(), n: integer(from, "n"), at: integer(from, "at"), chunk: string(from, "chunk") };
     case "msg.read":
-      return { event: "msg.read", ...durable(), reads: list(from["reads"], "reads", readMark) };
+      return { event, ...durable(), reads: list(from, "reads", readMark) };
     case "doc.created":
-      return { event: "doc.created", ...durable(), type: string(from["type"] ?? "text", "type") };
+      return { event, ...durable(), type: string(from, "type", "text") };
     case "doc.applied":
       return {
-        event: "doc.applied",
+        event,
         ...durable(),
-        op: operation(from["op"]),
-        at_ms: integer(from["at_ms"] ?? 0, "at_ms"),
-        user: optional(from["user"], user),
-        client: optional(from["client"], (it) => string(it, "client")),
-        seq: optional(from["seq"], (it) => integer(it, "seq")),
+        op: from["op"],
+        at_ms: integer(from, "at_ms", 0),
+        user: optional(string, from, "user"),
+        client: optional(string, from, "client"),
+        seq: optional(integer, from, "seq"),
       };
     case "presence.changed":
       return {
-        event: "presence.changed",
+        event,
         ...durable(),
-        count: integer(from["count"] ?? 0, "count"),
-        joined: list(from["joined"], "joined", member),
-        updated: list(from["updated"], "updated", member),
-        left: list(from["left"], "left", left),
+        count: integer(from, "count", 0),
+        joined: list(from, "joined", member),
+        updated: list(from, "updated", member),
+        left: list(from, "left", (it) => ({ user: string(it, "user") })),
       };
     case "doc.cursors":
-      return {
-        event: "doc.cursors",
-        room: room(),
-        stream: stream(),
-        ...position(from),
-        cursors: list(from["cursors"], "cursors", cursor),
-        gone: list(from["gone"], "gone", connection),
-      };
+      return { event, ...stream(), ...position(from), cursors: list(from, "cursors", cursor), gone: strings(from, "gone") };
+    case "presence.cursors":
+      return { event, ...room(), cursors: list(from, "cursors", pointer), gone: strings(from, "gone") };
     case "presence.typing":
-      return { event: "presence.typing", room: room(), users: list(from["users"], "users", user) };
+      return { event, ...room(), users: strings(from, "users") };
     case "room.emitted":
       return {
-        event: "room.emitted",
-        room: room(),
-        name: string(from["name"], "name"),
+        event,
+        ...room(),
+        name: string(from, "name"),
         data: (from["data"] ?? null) as Json,
-        user: optional(from["user"], user),
-        connection: optional(from["connection"], connection),
+        user: optional(string, from, "user"),
+        connection: optional(string, from, "connection"),
+        payload: undefined,
       };
+    case "room.kicked":
+      return { event, ...room(), reason: optional(string, from, "reason"), by: optional(string, from, "by") };
     case "room.reset":
-      return { event: "room.reset", room: room(), stream: stream() };
+      return { event, ...stream() };
     case "room.resync":
-      return { event: "room.resync", room: room(), stream: stream(), part: streamPart(from) };
+      return { event, ...stream(), part: streamPart(from) };
     default:
       return "from" in from && "rev" in from && "stream" in from ? { event: "other", ...durable() } : undefined;
   }
@@ -131,7 +120,7 @@ export function parseFrames(text: string, skipped: (why: string) => void): Serve
     try {
       const from = fields(JSON.parse(line), "frame");
       if (from["event"] === "connection.closing") {
-        frames.push({ kind: "closing", retryAfterMs: integer(from["retry_after_ms"], "retry_after_ms") });
+        frames.push({ kind: "closing", retryAfterMs: integer(from, "retry_after_ms") });
         continue;
       }
       if ("event" in from) {
@@ -139,8 +128,8 @@ export function parseFrames(text: string, skipped: (why: string) => void): Serve
         if (event !== undefined) frames.push({ kind: "event", event });
         continue;
       }
-      const id = optional(from["id"], (it) => integer(it, "id")) ?? null;
-      if ("error" in from) frames.push({ kind: "error", id, error: error(from["error"]) });
+      const id = optional(integer, from, "id") ?? null;
+      if ("error" in from) frames.push({ kind: "error", id, error: error(object(from, "error")) });
       else if ("ok" in from) frames.push({ kind: "reply", id, ok: from["ok"] });
       else throw new Malformed("neither event nor reply");
     } catch (fault) {

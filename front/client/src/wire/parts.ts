@@ -1,77 +1,60 @@
 /** Readers of what events and answers are made of. */
 import { StoaError } from "../errors.js";
-import type { BodyOrNull, Cursor, JsonObject, Member, Message, ReadMark } from "../frames.js";
-import { parseOperation, type Operation } from "../ot/operation.js";
-import { fields, integer, list, Malformed, optional, string, type Fields } from "./fields.js";
-import type { Counts, Position } from "./types.js";
+import type { BodyOrNull, Cursor, Json, JsonObject, Message, ReadMark } from "../frames.js";
+import { integer, object, optional, string, strings, type Fields } from "./fields.js";
+import type { Counts, Member, Pointer, Position } from "./types.js";
 
-export function position(value: Fields): Position {
-  return { epoch: string(value["epoch"], "epoch"), rev: integer(value["rev"], "rev") };
-}
+export const position = (from: Fields): Position => ({ epoch: string(from, "epoch"), rev: integer(from, "rev") });
 
-export function operation(value: unknown): Operation {
-  try {
-    return parseOperation(value);
-  } catch (error) {
-    throw new Malformed(error instanceof Error ? error.message : "op");
-  }
-}
-
-export function message(value: unknown): Message {
-  const from = fields(value, "message");
-  const body = from["body"] ?? null;
+export function message(from: Fields): Message {
+  const { body = null, reactions, mentions } = from;
   // What is not checked is as the front sends it: only what this library itself relies on is looked at.
   return {
     ...(from as Partial<Message>),
-    n: integer(from["n"], "n"),
-    user: string(from["user"] ?? "", "user"),
-    type: string(from["type"] ?? "text", "type"),
-    at_ms: integer(from["at_ms"] ?? 0, "at_ms"),
-    body: body === null || typeof body === "string" ? body : (fields(body, "body") as BodyOrNull),
-    ...(from["reactions"] === undefined ? {} : { reactions: fields(from["reactions"], "reactions") as NonNullable<Message["reactions"]> }),
-    ...(from["mentions"] === undefined ? {} : { mentions: list(from["mentions"], "mentions", user) }),
+    n: integer(from, "n"),
+    user: string(from, "user", ""),
+    type: string(from, "type", "text"),
+    at_ms: integer(from, "at_ms", 0),
+    body: body === null || typeof body === "string" ? body : (object(from, "body") as BodyOrNull),
+    ...(reactions !== undefined && { reactions: object(from, "reactions") as NonNullable<Message["reactions"]> }),
+    ...(mentions !== undefined && { mentions: strings(from, "mentions") }),
   };
 }
 
-export function readMark(value: unknown): ReadMark {
-  const from = fields(value, "read");
-  return { user: user(from["user"]), n: integer(from["n"], "n") };
-}
+export const readMark = (from: Fields): ReadMark => ({ user: string(from, "user"), n: integer(from, "n") });
 
 export function counts(from: Fields): Counts | undefined {
   if (from["unread"] === undefined) return undefined;
-  return { read: integer(from["read"], "read"), unread: integer(from["unread"], "unread"), mentions: integer(from["mentions"], "mentions") };
+  return { read: integer(from, "read"), unread: integer(from, "unread"), mentions: integer(from, "mentions") };
 }
 
-export function member(value: unknown): Member {
-  const from = fields(value, "member");
-  return {
-    user: string(from["user"], "user"),
-    connections: integer(from["connections"] ?? 1, "connections"),
-    since_ms: integer(from["since_ms"] ?? 0, "since_ms"),
-    data: fields(from["data"] ?? {}, "data") as JsonObject,
-  };
-}
+export const member = (from: Fields): Member => ({
+  user: string(from, "user"),
+  connections: integer(from, "connections", 1),
+  since_ms: integer(from, "since_ms", 0),
+  status: string(from, "status", "online"),
+  color: string(from, "color", ""),
+  data: object(from, "data", {}) as JsonObject,
+});
 
-export function cursor(value: unknown): Cursor {
-  const from = fields(value, "cursor");
-  return {
-    connection: connection(from["connection"]),
-    user: user(from["user"] ?? ""),
-    anchor: integer(from["anchor"], "anchor"),
-    head: integer(from["head"], "head"),
-    data: optional(from["data"], (it) => fields(it, "data") as JsonObject),
-  };
-}
+const data = (from: Fields, name: string) => object(from, name) as JsonObject;
 
-export const connection = (value: unknown) => string(value, "connection");
-export const user = (value: unknown) => string(value, "user");
-export const left = (value: unknown) => ({ user: user(fields(value, "left")["user"]) });
+export const cursor = (from: Fields): Cursor => ({
+  connection: string(from, "connection"),
+  user: string(from, "user", ""),
+  anchor: integer(from, "anchor"),
+  head: integer(from, "head"),
+  data: optional(data, from, "data"),
+});
 
-export function error(value: unknown): StoaError {
-  const from = fields(value, "error");
-  return new StoaError(string(from["code"], "code"), string(from["message"] ?? "", "message"), {
+export const pointer = (from: Fields): Pointer => ({
+  connection: string(from, "connection"),
+  user: string(from, "user", ""),
+  cursor: (from["cursor"] ?? null) as Json,
+});
+
+export const error = (from: Fields): StoaError =>
+  new StoaError(string(from, "code"), string(from, "message", ""), {
     retry: from["retry"] === true,
-    retryAfterMs: optional(from["retry_after_ms"], (it) => integer(it, "retry_after_ms")),
+    retryAfterMs: optional(integer, from, "retry_after_ms"),
   });
-}

@@ -7,7 +7,9 @@ import type {
   DocPage,
   DocSubmitted,
   Event,
-  Member,
+  Json,
+  JsonObject,
+  Member as ListedMember,
   Message,
   MsgPage,
   MsgUnread,
@@ -40,16 +42,96 @@ export interface OtherEvent extends Position {
   from: number;
 }
 /** An event that takes part in the order of a stream. */
-export type DurableEvent = LogEvent | EventOf<"doc.created" | "doc.applied" | "presence.changed"> | OtherEvent;
+export type DurableEvent = LogEvent | EventOf<"doc.created"> | AppliedEvent | PresenceEvent | OtherEvent;
+/** An operation was accepted. What it is, is read where there are documents. */
+export type AppliedEvent = Omit<EventOf<"doc.applied">, "op"> & { op: unknown };
+/** People came, changed, went. */
+export type PresenceEvent = Omit<EventOf<"presence.changed">, "joined" | "updated"> & { joined: readonly Member[]; updated: readonly Member[] };
 /** What is told of messages. With a reply comes how many replies its thread has now. */
 export type LogEvent =
   | (EventOf<"msg.posted" | "msg.changed"> & { replies?: number | undefined })
   | EventOf<"msg.reacted" | "msg.appended" | "msg.read">;
-export type PushEvent = DurableEvent | EventOf<"doc.cursors" | "presence.typing" | "room.emitted" | "room.reset"> | ResyncEvent;
+export type PushEvent =
+  | DurableEvent
+  | EventOf<"doc.cursors" | "presence.typing" | "room.reset">
+  | PointersEvent
+  | EmittedEvent
+  | KickedEvent
+  | ResyncEvent;
+
+/** Somebody who is here. */
+export type Member = ListedMember & { status: string; color: string };
+/** Where a connection points in a room. */
+export interface Pointer {
+  /** One per connection: somebody with two windows has two cursors. */
+  readonly connection: string;
+  readonly user: string;
+  /** Whatever the application told. */
+  readonly cursor: Json;
+}
+/** People pointed elsewhere, or nowhere. */
+export interface PointersEvent {
+  event: "presence.cursors";
+  room: string;
+  cursors: readonly Pointer[];
+  /** Connections whose cursor is gone. */
+  gone: readonly string[];
+}
+/** Somebody was sent out. */
+export interface KickedEvent {
+  event: "room.kicked";
+  room: string;
+  reason: string | undefined;
+  by: string | undefined;
+}
+/** An event of the application; its payload comes behind the frame. */
+export type EmittedEvent = Omit<EventOf<"room.emitted">, "payload"> & { payload: Uint8Array<ArrayBuffer> | undefined };
+
+/** Somebody who is here, as `presence.get` tells it. */
+export interface Here {
+  user: string;
+  here: true;
+  status: string;
+  color: string;
+  /** When they came, in milliseconds of Unix time. */
+  since_ms: number;
+  data: JsonObject;
+}
+/** Somebody who was here once. */
+export interface Gone {
+  user: string;
+  here: false;
+  /** When they left, in milliseconds of Unix time. */
+  last_seen_ms: number;
+}
+
+/** A connection of this user. */
+export interface Device {
+  /** Its id. */
+  connection: string;
+  /** The front that it is on. */
+  node: string;
+  /** When it connected, in milliseconds of Unix time. */
+  since_ms: number;
+  /** When it did something last, in milliseconds of Unix time. */
+  active_ms: number;
+  status: string;
+  /** Where it comes from. */
+  address: string | undefined;
+  /** What it says it is: the `User-Agent` of its request. */
+  agent: string | undefined;
+}
 
 /** One stream's part of `room.join`, `doc.open`, `presence.list` and `room.resync`. */
 export type StreamPart =
-  | ({ outcome: "changes"; events: readonly DurableEvent[]; cursors: readonly Cursor[]; unread: Counts | undefined } & Position)
+  | ({
+      outcome: "changes";
+      events: readonly DurableEvent[];
+      cursors: readonly Cursor[];
+      pointers: readonly Pointer[];
+      typing: readonly string[];
+      unread: Counts | undefined;
+    } & Position)
   | ({
       outcome: "snapshot";
       because: Snapshot["because"];
@@ -64,8 +146,11 @@ export type StreamPart =
       members: readonly Member[];
       count: number;
       typing: readonly string[];
+      /** Presence: where people point. */
+      pointers: readonly Pointer[];
       /** A document's text; `undefined` for other streams. */
       content: string | undefined;
+      /** A document's. */
       cursors: readonly Cursor[];
     } & Position)
   | { outcome: "missing" };
@@ -109,7 +194,13 @@ export interface ConnectAnswer extends Omit<Connected, "rooms" | "ping_interval_
 
 type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
 /** A frame to the front, without its id. */
-export type Command = WithoutId<CommandFrame>;
+export type Command =
+  | WithoutId<CommandFrame>
+  | { do: "presence.set"; room: string; data?: JsonObject; status?: string }
+  | { do: "presence.cursor"; room: string; cursor: Json }
+  | { do: "presence.get"; room: string; users: readonly string[] }
+  | { do: "devices.list" }
+  | { do: "devices.kick"; connection: string };
 
 /** A frame from the front. */
 export type ServerFrame =

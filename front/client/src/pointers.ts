@@ -1,0 +1,102 @@
+/** Where people point in a room: the cursors of its connections, whatever a cursor is to the application. */
+import type { StoaError } from "./errors.js";
+import type { Json } from "./frames.js";
+import { retryDelayMs } from "./retry.js";
+import type { Pointer, PointersEvent } from "./wire/index.js";
+
+/** A cursor ends on the server 60 s after it was last told; while it should be seen it is told again this often. */
+const REPEAT_MS = 20_000;
+
+/** What cursors need of their room. */
+export interface PointersHost {
+  /** The own cursor is told at most this often. */
+  readonly everyMs: number;
+  /** The id of this connection, whose cursor is not shown. */
+  connection(): string | undefined;
+  tell(cursor: Json, done: (error?: StoaError) => void): void;
+  /** Somebody's cursor came, moved or went. */
+  changed(): void;
+}
+
+export class Pointers {
+  /** Others' cursors, by connection. A new map after each change. */
+  all: ReadonlyMap<string, Pointer> = new Map();
+  private own: Json = null;
+  /** The front has to hear of the own cursor, as soon as there is a line and it is time. */
+  private untold = false;
+  /** The front knows of one. */
+  private isKnown = false;
+  private live = false;
+  private notBefore = -Infinity;
+  private failures = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(private readonly host: PointersHost) {}
+
+  /** Moves the own cursor; `null` takes it away. */
+  set(cursor: Json): void {
+    this.own = cursor;
+    this.untold = cursor !== null || this.isKnown;
+    this.flush();
+  }
+
+  /** The front's word on all cursors. */
+  adopt(pointers: readonly Pointer[]): void {
+    this.take(new Map(), pointers);
+  }
+
+  receive(event: PointersEvent): void {
+    const all = new Map(this.all);
+    for (const connection of event.gone) all.delete(connection);
+    this.take(all, event.cursors);
+  }
+
+  /** The room is joined: the front may know this connection for the first time. */
+  joined(): void {
+    this.live = true;
+    this.untold = this.own !== null;
+    this.flush();
+  }
+
+  /** The line broke: nobody knows where the others point, and the own cursor ended. */
+  cut(): void {
+    clearTimeout(this.timer);
+    this.live = this.isKnown = false;
+    this.notBefore = -Infinity;
+    this.adopt([]);
+  }
+
+  private take(all: Map<string, Pointer>, pointers: readonly Pointer[]): void {
+    for (const pointer of pointers) if (pointer.connection !== this.host.connection()) all.set(pointer.connection, pointer);
+    if (all.size === 0 && this.all.size === 0) return;
+    this.all = all;
+    this.host.changed();
+  }
+
+  private flush(): void {
+    if (!this.live || !this.untold) return;
+    const wait = this.notBefore - Date.now();
+    if (wait > 0) return this.later(wait);
+    this.untold = false;
+    this.isKnown = this.own !== null;
+    this.later(REPEAT_MS);
+    this.notBefore = Date.now() + this.host.everyMs;
+    this.host.tell(this.own, (error) => {
+      if (error === undefined) this.failures = 0;
+      // The last value counts: it is told as soon as it may be. What else is refused would be refused again.
+      if (error?.retry !== true || !this.live) return;
+      this.untold = true;
+      this.notBefore = Date.now() + retryDelayMs(this.failures++, error);
+      this.flush();
+    });
+  }
+
+  /** Tells after a while what is untold by then, or the same again. */
+  private later(ms: number): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.untold ||= this.own !== null;
+      this.flush();
+    }, ms);
+  }
+}

@@ -198,14 +198,14 @@ export class Document {
 
   /**
    * Takes back the newest edit of this client that was not taken back yet, leaving what others wrote since. It comes back as
-   * `remote`, since all windows see it in the same way. Waits until all edits have arrived.
+   * `remote`, since all windows see it in the same way. It takes its turn after the edits before it, waits for the line, and
+   * is done once, however often it has to be sent; but it does not survive a reload.
    *
-   * @returns rejects with `NOT_FOUND` when nothing is left to take back
+   * @returns resolves when it is done; rejects with `NOT_FOUND` when nothing is left to take back, with `NOT_OPEN` or
+   * `CLOSED`, and with `QUEUE_FULL` when 32 of these wait already
    */
-  async undo(): Promise<void> {
-    await this.synchronised();
-    const { room, client } = this.line;
-    await this.request({ do: "doc.undo", room, doc: this.name, client }, read.nothing);
+  undo(): Promise<void> {
+    return this.sync.write({ do: "doc.undo" });
   }
 
   /**
@@ -224,10 +224,9 @@ export class Document {
 
   /**
    * Makes the text what it was when the tag was set, by one edit that replaces what differs: it comes as `remote`, and `undo`
-   * takes it back. It takes its turn after the edits before it, waits for the line, and is done once, however often it has to be
-   * sent; but it does not survive a reload.
+   * takes it back. It waits, and is done once, as `undo`.
    *
-   * @returns resolves when it is done; rejects with `NOT_FOUND` if there is no such tag, with `NOT_OPEN` or `CLOSED`
+   * @returns resolves when it is done; rejects as `undo`, with `NOT_FOUND` if there is no such tag
    */
   restore(name: string): Promise<void> {
     return this.sync.write({ do: "doc.restore", name });

@@ -123,8 +123,8 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
 
   /**
    * Listens to being sent out of the room, by a moderator or a service. `state` is `kicked` then, and nothing comes any more.
-   * Whoever may come back does so by `leave` and `stoa.room`, on another connection; a kick keeps nobody away whose token opens
-   * the room. The returned function stops listening.
+   * Whoever may come back does so by `leave` and `stoa.room`; to be listed as here it takes a new connection. A kick keeps nobody
+   * away for good whose token opens the room. The returned function stops listening.
    */
   onKicked(listener: (kick: Kick) => void): Off {
     return this.states.on("kicked", listener);

@@ -135,7 +135,7 @@ export class Sync {
   /** Writes what is not an edit, after all edits that were made before. Resolves when it is done. */
   write(write: TurnWrite): Promise<void> {
     if (this.obstacle !== undefined) return Promise.reject(notOpen(this.obstacle));
-    const done = this.turns.add(write);
+    const done = this.turns.add(write, this.copy?.buffer !== undefined);
     this.flush();
     return done;
   }
@@ -295,8 +295,9 @@ export class Sync {
   private flush(): void {
     const { copy } = this;
     if (this.line !== "live" || copy === undefined || copy.inflight !== undefined) return;
-    if (copy.buffer === undefined || this.turns.isUnderWay) return this.turns.send();
+    if (copy.buffer === undefined || this.turns.isNext) return this.turns.send();
     copy.launch(this.room.client, this.room.nextSeq(), COMPONENTS_MAX, INSERT_UNITS_MAX);
+    if (copy.buffer === undefined) this.turns.caughtUp();
     this.keeping.launched(() => this.resend());
   }
 

@@ -13,7 +13,7 @@ import type { Command, Reader } from "./wire/index.js";
 const TURNS_MAX = 32;
 
 /** What somebody wants to be done. */
-export type TurnWrite = { do: "doc.restore"; name: string };
+export type TurnWrite = { do: "doc.restore"; name: string } | { do: "doc.undo" };
 
 /** What turns need of their document. */
 export interface TurnsHost {
@@ -30,6 +30,8 @@ export interface TurnsHost {
 
 interface Turn {
   readonly write: TurnWrite;
+  /** Edits that were made before it are not on their way yet. */
+  isBehind: boolean;
   /** From the first attempt to send it. */
   seq: number | undefined;
   readonly resolve: () => void;
@@ -45,15 +47,24 @@ export class Turns {
 
   constructor(private readonly host: TurnsHost) {}
 
-  /** Whether one has begun and its fate is not known: no edit may be sent until then. */
-  get isUnderWay(): boolean {
-    return this.waiting[0]?.seq !== undefined;
+  /** Whether one comes before the edits that wait, or has begun: no edit may be sent until its fate is known. */
+  get isNext(): boolean {
+    return this.waiting[0]?.isBehind === false;
   }
 
-  /** Resolves when it is done. Call `send` when nothing else is on its way. */
-  add(write: TurnWrite): Promise<void> {
+  /**
+   * Resolves when it is done. Call `send` when nothing else is on its way.
+   *
+   * @param isBehind whether edits wait, which have to go before it; until `caughtUp`
+   */
+  add(write: TurnWrite, isBehind: boolean): Promise<void> {
     if (this.waiting.length >= TURNS_MAX) return Promise.reject(new StoaError("QUEUE_FULL", `${TURNS_MAX} writes of the document wait already`));
-    return new Promise((resolve, reject) => this.waiting.push({ write, seq: undefined, resolve, reject }));
+    return new Promise((resolve, reject) => this.waiting.push({ write, isBehind, seq: undefined, resolve, reject }));
+  }
+
+  /** All edits that were made until now are on their way. */
+  caughtUp(): void {
+    for (const turn of this.waiting) turn.isBehind = false;
   }
 
   /** Sends the first one (again, with the same identity), if it is not on its way. */
@@ -61,6 +72,7 @@ export class Turns {
     const [turn] = this.waiting;
     if (turn === undefined || this.busy) return;
     this.busy = true;
+    turn.isBehind = false;
     const { host } = this;
     turn.seq ??= host.nextSeq();
     this.host.request({ ...turn.write, room: host.room, doc: host.doc, client: host.client, seq: turn.seq }, read.nothing, (answer) => {

@@ -425,7 +425,7 @@ describe("replaced history", () => {
     front.swallow("doc.submit", "request");
     ada.document.edit(["mine "]);
     front.edit("lobby", "main", ["mine "], { user: "ada" });
-    front.doc("lobby", "main").written.set(`${ada.stoa.client}:1`, { rev: 1, epoch: front.doc("lobby", "main").epoch, op: ["mine "], concurrent: [] });
+    front.doc("lobby", "main").written.set(`${ada.stoa.client} 1`, { rev: 1, epoch: front.doc("lobby", "main").epoch, op: ["mine "], concurrent: [] });
     await pass(15_000);
     expect([text(), ada.document.text, ada.document.state]).toEqual(["mine abc", "mine abc", "synchronised"]);
   });

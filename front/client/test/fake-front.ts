@@ -460,7 +460,7 @@ export class FakeFront {
       case "presence.list":
         return state.presence.snapshot();
       case "doc.undo":
-        return this.undo(line, room, frame["doc"] as string, frame["client"] as string);
+        return this.undo(line, frame);
       case "doc.close":
         this.cursor(room, frame["doc"] as string, line, null);
         line.opened.delete(`${room} ${String(frame["doc"])}`);
@@ -486,16 +486,21 @@ export class FakeFront {
     this.tell(room, name, { event: "doc.cursors", epoch: doc.epoch, rev: doc.rev, cursors, gone: cursor === null ? [line.id] : [] });
   }
 
-  private undo(line: Line, room: string, name: string, client: string): Fields {
+  private undo(line: Line, frame: Fields): Fields {
+    const { room, doc: name, client, seq } = frame as unknown as { room: string; doc: string; client: string; seq: number };
     const doc = this.doc(room, name);
+    // Counted apart from edits.
+    const writer = `${client}:undo`;
+    const known = this.known(doc, writer, seq);
+    if (known !== undefined) return known;
     for (let rev = doc.rev; rev > 0; rev--) {
       const event = doc.events.get(rev);
       if (event?.["client"] !== client || event["user"] !== line.user || doc.undone.has(rev)) continue;
       doc.undone.add(rev);
       let op = invert(event.op, doc.texts.get(rev - 1) as string);
       for (let at = rev + 1; at <= doc.rev; at++) op = transform(op, (doc.events.get(at) as { op: Operation }).op, "left");
-      this.append(room, name, doc, op, { user: line.user });
-      return { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] };
+      this.append(room, name, doc, op, { user: line.user, client: writer, seq });
+      return this.remember(doc, writer, seq, { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] });
     }
     throw no("NOT_FOUND");
   }
@@ -588,9 +593,9 @@ export class FakeFront {
 
   /** The answer to a write that was accepted before. Sequences of one client grow. */
   private known(doc: Doc, client: string, seq: number): Fields | undefined {
-    const before = doc.written.get(`${client}:${seq}`);
+    const before = doc.written.get(`${client} ${seq}`);
     if (before === undefined) {
-      const newest = [...doc.written.keys()].filter((it) => it.startsWith(`${client}:`)).map((it) => Number(it.split(":")[1]));
+      const newest = [...doc.written.keys()].filter((it) => it.startsWith(`${client} `)).map((it) => Number(it.split(" ")[1]));
       if (newest.some((it) => it > seq)) throw no("FORGOTTEN");
       return undefined;
     }
@@ -600,7 +605,7 @@ export class FakeFront {
   }
 
   private remember(doc: Doc, client: string, seq: number, answer: Fields): Fields {
-    doc.written.set(`${client}:${seq}`, { ...answer, concurrent: [] });
+    doc.written.set(`${client} ${seq}`, { ...answer, concurrent: [] });
     return answer;
   }
 

@@ -1,4 +1,4 @@
-/** Tags, restoring, and what the front says of a document. */
+/** Tags, restoring, taking back, and what the front says of a document. */
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { connect, type Document, type StoaOptions } from "../src/index.js";
 import { FakeFront } from "./fake-front.js";
@@ -79,6 +79,25 @@ test("restore waits for the line and happens once, whatever is lost; edits made 
     expect(bo.text).toBe(text());
     expect(text()).toBe(lost === "request" ? "> first" : "> first!");
     expect([ada.state, front.doc("lobby", "main").rev]).toEqual(["synchronised", 4]);
+  }
+});
+
+test("undo happens once, whatever is lost, and takes back one edit for each call", async () => {
+  for (const lost of ["request", "reply"] as const) {
+    front = new FakeFront();
+    const ada = await person("ada", { answerTimeoutMs: 2_000 });
+    for (const word of [" one", " two", " three"]) {
+      ada.edit([ada.text.length, word]);
+      await pass(10);
+    }
+    front.swallow("doc.undo", lost);
+    const undone = Promise.all([ada.undo(), ada.undo()]);
+    await pass(500);
+    ada.edit(["> "]);
+    front.cut();
+    await pass(30_000);
+    await undone;
+    expect([ada.text, text(), ada.state]).toEqual(["> first one", "> first one", "synchronised"]);
   }
 });
 

@@ -199,6 +199,7 @@ export type Command =
   | { do: "presence.set"; room: string; data?: JsonObject; status?: string }
   | { do: "presence.cursor"; room: string; cursor: Json }
   | { do: "presence.get"; room: string; users: readonly string[] }
+  | { do: "doc.undo"; room: string; doc: string; client: string; seq: number }
   | { do: "devices.list" }
   | { do: "devices.kick"; connection: string };
 

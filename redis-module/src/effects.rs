@@ -77,7 +77,7 @@ pub(crate) fn announce_durable(ctx: &Ctx<'_>, key: &RoomKey<'_>, event: &Durable
     deadlines::remember_head(ctx, key.channel, event.stream, event.position());
 }
 
-/// Announces what changed in a presence list and who types. Answers whether there was anything.
+/// Announces what changed in a presence list, who types and where people point. Answers whether there was anything.
 pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut Presence) -> bool {
     let changed = presence.announce(key.room, key.stream, &crate::settings::bounds());
     if let Some((epoch, from, rev, frame)) = &changed {
@@ -88,7 +88,11 @@ pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut
     if let Some(frame) = &typing {
         announce(ctx, key.channel, &Header::ephemeral(key.stream, "typing"), frame);
     }
-    changed.is_some() || typing.is_some()
+    let cursors = presence.announce_cursors(key.room);
+    if let Some(frame) = &cursors {
+        announce(ctx, key.channel, &Header::ephemeral(key.stream, ""), frame);
+    }
+    changed.is_some() || typing.is_some() || cursors.is_some()
 }
 
 /// Replicates a decision about a log and announces its events. The connection is the one that caused it, or empty.

@@ -44,8 +44,10 @@ const COMMANDS: &[Command] = &[
     Command("PRESENCE.BEAT", entry!(presence::beat), WRITES, 4, ONE_KEY),
     Command("PRESENCE.LEAVE", entry!(presence::leave), WRITES, -3, ONE_KEY),
     Command("PRESENCE.TYPING", entry!(presence::typing), WRITES, -4, ONE_KEY),
+    Command("PRESENCE.CURSOR", entry!(presence::cursor), WRITES, -4, ONE_KEY),
     Command("PRESENCE.LIST", entry!(presence::list), READS_MUCH, -2, ONE_KEY),
-    Command("PRESENCE.COUNT", entry!(presence::count), READS, 2, ONE_KEY),
+    Command("PRESENCE.COUNT", entry!(presence::count), READS, -2, ONE_KEY),
+    Command("PRESENCE.GET", entry!(presence::get), READS_MUCH, -3, ONE_KEY),
     Command("PRESENCE.APPLY", entry!(presence::apply), WRITES, 4, ONE_KEY),
     Command("DOC.CREATE", entry!(doc::create), GROWS, -3, ONE_KEY),
     Command("DOC.SUBMIT", entry!(doc::submit), GROWS, -4, ONE_KEY),
@@ -77,6 +79,7 @@ const COMMANDS: &[Command] = &[
     Command("MSG.INFO", entry!(msg::info), READS, 2, ONE_KEY),
     Command("MSG.APPLY", entry!(msg::apply), WRITES, 4, ONE_KEY),
     Command("ROOM.EMIT", entry!(room::emit), WRITES, -4, ONE_KEY),
+    Command("ROOM.KICK", entry!(presence::kick), WRITES, -4, ONE_KEY),
     Command("ROOM.OPEN", entry!(room::open), READS_MUCH, -3, EVERY_SECOND),
 ];
 

@@ -187,7 +187,7 @@ impl World {
                         // What says that the last event was lost is not lost as well: that is one fault too many.
                         Kind::Heads if unnoticed.remove(channel) => return false,
                         Kind::Durable | Kind::Heads => {}
-                        Kind::Ephemeral | Kind::Reset => return false,
+                        Kind::Ephemeral | Kind::Reset | Kind::Kick => return false,
                     }
                     lost
                 });

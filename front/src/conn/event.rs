@@ -57,7 +57,7 @@ impl Event {
                 let slot = format_args!("{room}\n{}\n{}", header.stream, header.slot);
                 Class::Ephemeral((!header.slot.is_empty()).then(|| slot.to_string().into()))
             }
-            Kind::Durable | Kind::Heads | Kind::Reset => Class::Durable,
+            Kind::Durable | Kind::Heads | Kind::Reset | Kind::Kick => Class::Durable,
         };
         Event { header, text, class, plain: OnceLock::new(), deflated: OnceLock::new() }
     }

@@ -42,7 +42,7 @@ impl Positions {
                     true
                 })
             }
-            Kind::Ephemeral | Kind::Heads => false,
+            Kind::Ephemeral | Kind::Heads | Kind::Kick => false,
         }
     }
 

@@ -84,6 +84,8 @@ pub struct Bounds {
     pub people_listed_max: usize,
     /// Users that left whose departure a presence list remembers for those who are behind.
     pub departures_max: usize,
+    /// Users that left of whom a presence list remembers when they were last seen; who left first is forgotten first.
+    pub presence_seen_max: usize,
     /// Entries in one page of a reply.
     pub page_entries_max: usize,
     /// Bytes in one page of a reply.
@@ -113,6 +115,7 @@ impl Default for Bounds {
             presence_bytes_max: 1024,
             people_listed_max: 10_000,
             departures_max: 1_000,
+            presence_seen_max: 10_000,
             page_entries_max: 100,
             page_bytes_max: 1024 * 1024,
         }

@@ -23,6 +23,8 @@ pub enum Kind {
     Heads,
     /// The stream was deleted or replaced: whoever holds it takes the snapshot again.
     Reset,
+    /// Whom it is addressed to has to go: out of the room, or from the front where the room is their own.
+    Kick,
 }
 
 /// Whom an event is for, other than everybody in the room.
@@ -77,6 +79,10 @@ impl Header {
     /// The header of a reset.
     pub fn reset(stream: &str) -> Self {
         Header::blank(Kind::Reset, stream)
+    }
+    /// The header of a kick.
+    pub fn kick(to: To) -> Self {
+        Header { to, ..Header::blank(Kind::Kick, "") }
     }
     fn blank(kind: Kind, stream: &str) -> Self {
         Header {
@@ -175,6 +181,8 @@ mod tests {
         durable.append(&mut bytes, "{}");
         assert_eq!(bytes, encode(&header, "{}"));
         assert_eq!(durable.position(), header.position());
+        let kick = Header::kick(To::Connection("c1".into()));
+        assert_eq!(encode(&kick, "{}"), [1, 4, 0, 0, 0, 0, 0, 0, 0, 2, 2, b'c', b'1', 0, b'{', b'}']);
     }
 
     #[test]

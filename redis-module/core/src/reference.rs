@@ -25,6 +25,8 @@ const NOTHING: &str = "";
 
 const MSG: &str = "The log of a room: what was said, in order, each once, and what became of it. The revision counts changes; a message keeps its number. Every write takes `ID`, in the name of its user: `duplicate` is 1 if it was accepted before, and then this is the first answer again. `changed` is 0 if there was nothing to change: then nothing is announced and there is no new revision. A message is `{\"n\",\"user\",\"type\",\"at_ms\",\"body\"}` and what applies of `reply`, `thread` (the message that a thread began with), `replies` (at that message), `mentions`, `meta`, `reactions` (`{\"👍\":{\"count\",\"users\"}}`, the first 100 users of each), `edited_at_ms`, `deleted_at_ms`, `deleted_by`, `streaming`, `cancelled`, `interrupted`, `client`, `seq`. The events `msg.posted` and `msg.changed` of a reply say beside `message` how many `replies` its thread has now.";
 
+const PRESENCE: &str = "Who is here. A person may have many connections; each is held by a node (a front), and each node keeps one lease per room for all of its connections. A member is `{\"user\",\"connections\",\"since_ms\",\"status\",\"color\",\"data\"}`. `data` is that of the connection that changed last. `status` is `online`, `away`, `busy`, `invisible` or a word of yours, and comes from all connections: `invisible` if any says so, else that of the connection that changed last among those not `away`, else `away`; setting the status `away` and nothing else does not make a connection the one that changed last. Of an invisible person others see nothing: hiding is announced as leaving, showing oneself as joining. `color` follows from the user's id alone: the hue is FNV-1a 32 of it, and text in the color can be read on white and on black.";
+
 /// A family of commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
@@ -53,24 +55,24 @@ pub const FAMILIES: &[Family] = &[
     },
     Family {
         prefix: "PRESENCE.",
-        about: "Who is here. A person may have many connections; each is held by a node (a front), and each node keeps one lease per room for all of its connections.",
+        about: PRESENCE,
         commands: &[
             Entry {
                 name: "PRESENCE.JOIN",
-                syntax: "key user conn node ttl_ms [DATA json] [PRIVATE json]",
+                syntax: "key user conn node ttl_ms [DATA json] [PRIVATE json] [STATUS status]",
                 summary: "Lists a connection of a user, held by a node whose lease lasts ttl_ms from now",
-                reply: "A map: `rev`, `epoch`, `first` (1 if the user was not here before), `connections` of the user. The same connection again replaces its data and extends the lease. `DATA` is an object that everybody in the room sees; `PRIVATE` is stored and never announced; both at most `presence-bytes-max`.",
-                refuses: "`FULL`, `INVALID_JSON`, `TOO_LARGE`",
-                event: "`presence.changed`, gathered per tick",
+                reply: "A map: `rev`, `epoch`, `first` (1 if the user was not here before), `connections` of the user. The same connection again extends the lease and replaces what is given; what is left out stays. `DATA` is an object that everybody in the room sees; `PRIVATE` is stored and never announced; both at most `presence-bytes-max`. `STATUS` is 1 to 32 of `A-Z a-z 0-9 _ . -`, at first `online`.",
+                refuses: "`FULL`, `KICKED` (the connection was kicked), `INVALID_JSON`, `TOO_LARGE`",
+                event: "`presence.changed`, gathered per tick, unless the user is invisible",
                 complexity: "O(log n) in the people of the room",
             },
             Entry {
                 name: "PRESENCE.SET",
-                syntax: "key conn json [USER user]",
-                summary: "Changes the data of a connection by a merge patch (RFC 7396)",
-                reply: "A map: `rev`, `epoch`.",
+                syntax: "key conn [json] [STATUS status] [PRIVATE json] [USER user]",
+                summary: "Changes the data of a connection by a merge patch (RFC 7396), its status, and its private object by another patch",
+                reply: "A map: `rev`, `epoch`. One of the three has to be given. `PRIVATE` alone is announced to nobody.",
                 refuses: "`NOT_FOUND` (the connection is not here, or not this user's), `INVALID_JSON`, `TOO_LARGE`",
-                event: "`presence.changed`, gathered per tick",
+                event: "`presence.changed`, gathered per tick, unless the user is and was invisible",
                 complexity: "O(log n)",
             },
             Entry {
@@ -95,28 +97,46 @@ pub const FAMILIES: &[Family] = &[
                 name: "PRESENCE.TYPING",
                 syntax: "key conn ms [USER user]",
                 summary: "Marks the user behind a connection as typing for ms, or as not typing with 0",
-                reply: "An integer: how many users type. At most 60000 ms.",
+                reply: "An integer: how many users type. At most 60000 ms. The mark of an invisible user is not kept.",
                 refuses: "`NOT_FOUND` (the connection is not here, or not this user's)",
                 event: "`presence.typing`, gathered per tick; also when the mark ends by itself",
+                complexity: "O(log n)",
+            },
+            Entry {
+                name: "PRESENCE.CURSOR",
+                syntax: "key conn cursor [USER user]",
+                summary: "Tells where a connection points, or with null that it does not",
+                reply: "An integer: how many cursors are shown. A cursor is any JSON of at most `presence-bytes-max`. It is not stored and not replicated; it ends with the connection, or 60 s after it was last told. That of an invisible user is not kept.",
+                refuses: "`NOT_FOUND` (the connection is not here, or not this user's), `FULL` (1,000 cursors), `INVALID_JSON`, `TOO_LARGE`",
+                event: "`presence.cursors`, gathered per tick: `cursors` (`{\"connection\",\"user\",\"cursor\"}`, the newest of each connection) and `gone` (connections), only what changed, at most 500 a tick",
                 complexity: "O(log n)",
             },
             Entry {
                 name: "PRESENCE.LIST",
                 syntax: "key [SINCE position]",
                 summary: "Says who is here, or what changed since a position",
-                reply: "A map: `outcome`, `epoch`, `rev`, `count`, `typing`, and `members` (JSON) with the outcome `snapshot` or `events` (revision and frame in turn) with `changes`.",
+                reply: "A map: `outcome`, `epoch`, `rev`, `count`, `typing`, `cursors` (JSON, as in the event), and `members` (JSON) with the outcome `snapshot` or `events` (revision and frame in turn) with `changes`.",
                 refuses: NOTHING,
                 event: NOTHING,
                 complexity: "O(n) in the people named",
             },
             Entry {
                 name: "PRESENCE.COUNT",
-                syntax: "key",
+                syntax: "key [DETAIL]",
                 summary: "Counts the people who are here",
-                reply: "An integer.",
+                reply: "An integer: the people whom others see. With `DETAIL` a map: `people` (the same), `connections` of everybody, `invisible` people.",
                 refuses: NOTHING,
                 event: NOTHING,
                 complexity: "O(1)",
+            },
+            Entry {
+                name: "PRESENCE.GET",
+                syntax: "key user [user …]",
+                summary: "Says where users are, for services: with what is private, and the truth about who is invisible",
+                reply: "An array with an item for each user, in order. Of who is here, a map: `user`, `here` 1, `status`, `color`, `since_ms` (since when others see them, or since when they hide), `data`, `connections`: an array of maps `conn`, `node`, `since_ms`, `active_ms` (when it last joined or set something), `status`, `data`, `private`, the last change first, at most 100. Of who is not: `user`, `here` 0, `last_seen_ms` (when the last connection ended; of who left invisible, since when they hid). Nil of who was never seen, or is forgotten: the `presence-seen-max` users who left last are remembered. At most 100 users.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(n) in the connections named",
             },
         ],
     },
@@ -389,10 +409,19 @@ pub const FAMILIES: &[Family] = &[
                 complexity: "O(fronts)",
             },
             Entry {
+                name: "ROOM.KICK",
+                syntax: "key USER|CONN id [REASON text] [BY user]",
+                summary: "Takes a user's connections, or one, out of a room at once, and refuses them from then on",
+                reply: "An integer: the connections that were listed. The key is the presence key of the room. The connections are off the list without a grace, and a later `PRESENCE.JOIN` of one of them is refused with `KICKED`; the newest 1,024 are remembered. Another connection of the user may join: keeping somebody out is up to their token. It is announced even if nobody is listed. `REASON` has at most 256 bytes, no control characters. Of a user with more than 1,024 connections one call ends so many: call again.",
+                refuses: NOTHING,
+                event: "`room.kicked`, to the user or connection alone; `presence.changed`",
+                complexity: "O(k log n) in the connections that end",
+            },
+            Entry {
                 name: "ROOM.OPEN",
                 syntax: "[room user] key position [key position …]",
                 summary: "Reads everything that somebody who enters a room needs, in one reply",
-                reply: "An array with a map for each key, in order: `stream`, `kind` (`log`, `presence`, `doc`, `missing`), `outcome`, `epoch`, `rev`. With the outcome `changes`: `events`, exactly what came after the position, revision and frame in turn. With `snapshot`: `because` (`first`, `trimmed`, `far`, `rollback` with `history_end`, `reset`), and `messages`, `more`, `reads` (JSON, the 100 watermarks that moved last), or `members`, `count`, or `type`, `content`. Whoever gives the room alone and a user first, `stoa:{lobby} ada`, finds `read`, `unread` and `mentions` of that user in the log's part. Presence adds `typing`, a document `cursors`, to either outcome. A position is `7.9f3a12c0:1042`, or `-` for none. All keys are of one room, at most 32.",
+                reply: "An array with a map for each key, in order: `stream`, `kind` (`log`, `presence`, `doc`, `missing`), `outcome`, `epoch`, `rev`. With the outcome `changes`: `events`, exactly what came after the position, revision and frame in turn. With `snapshot`: `because` (`first`, `trimmed`, `far`, `rollback` with `history_end`, `reset`), and `messages`, `more`, `reads` (JSON, the 100 watermarks that moved last), or `members`, `count`, or `type`, `content`. Whoever gives the room alone and a user first, `stoa:{lobby} ada`, finds `read`, `unread` and `mentions` of that user in the log's part. Presence adds `typing` and `cursors`, a document `cursors`, to either outcome. A position is `7.9f3a12c0:1042`, or `-` for none. All keys are of one room, at most 32.",
                 refuses: NOTHING,
                 event: NOTHING,
                 complexity: "O(what it answers)",

@@ -35,6 +35,8 @@ pub enum Code {
     PermissionDenied,
     /// The message is not streamed any more: post another one.
     Closed,
+    /// This connection was taken out of the room. The same call is refused again.
+    Kicked,
     /// The command belongs to replication, AOF and migration; callers use the public one.
     InternalOnly,
 }
@@ -58,6 +60,7 @@ impl Code {
             Code::Full => "FULL",
             Code::PermissionDenied => "PERMISSION_DENIED",
             Code::Closed => "CLOSED",
+            Code::Kicked => "KICKED",
             Code::InternalOnly => "INTERNAL_ONLY",
         }
     }

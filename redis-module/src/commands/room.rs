@@ -216,7 +216,7 @@ fn presence_part(
     if add_outcome(&mut fields, "presence", now.position, changes) {
         fields.extend([("count", now.count.into()), ("members", now.members.into())]);
     }
-    fields.push(("typing", now.typing.into()));
+    fields.extend([("typing", now.typing.into()), ("cursors", now.cursors.into())]);
     Reply::Map(fields)
 }
 

@@ -216,7 +216,7 @@ impl RoomState {
 
     fn event(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
         match event.header.kind {
-            Kind::Ephemeral => self.pass_on(event, out),
+            Kind::Ephemeral | Kind::Kick => self.pass_on(event, out),
             Kind::Reset => self.reset(event, out),
             Kind::Durable => self.durable(event, out),
             Kind::Heads => {}

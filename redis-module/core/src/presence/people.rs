@@ -1,295 +1,430 @@
 //! The state of a room's presence and the only code that changes it.
 
+use super::memory::{Kicked, Seen};
 use super::record::Effect;
+use super::status::Status;
 use crate::bounds::Bounds;
-use crate::codec::Damaged;
 use bincode::{Decode, Encode};
+use foldhash::HashMap;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 /// One socket on some front.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Connection {
-    pub(super) user: Box<str>,
-    pub(super) node: Box<str>,
-    pub(super) data: Box<str>,
+    pub(super) user: Arc<str>,
+    pub(super) node: Arc<str>,
+    pub(super) status: Status,
+    pub(super) data: Arc<str>,
     pub(super) private: Box<str>,
+    pub(super) since_ms: u64,
+    /// When it last joined or set something.
+    pub(super) active_ms: u64,
+    /// The step in which it last changed what others may see of its person.
+    pub(super) changed: u64,
 }
 
-/// Somebody who is here.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// A connection as its person holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) changed: u64,
+    pub(super) id: Arc<str>,
+    status: Status,
+}
+
+/// Somebody who is here: with a connection, or in the grace after the last one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Person {
-    pub(super) connections: u32,
+    /// Their connections; the one that changed last comes last.
+    held: Vec<Held>,
+    invisible: usize,
+    away: usize,
+    pub(super) shown: Shown,
+}
+
+/// What is known of a person beside their connections; what others see follows the connections and outlives the last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub(super) struct Shown {
+    /// Since when others see them, or do not.
     pub(super) since_ms: u64,
-    /// The revision of the join.
+    /// The revision of the join; 0 while they are invisible.
     pub(super) joined_rev: u64,
-    /// The revision of the last change.
+    /// The revision of the last change; 0 while they are invisible.
     pub(super) changed_rev: u64,
     /// When the grace ends, or 0 while there is a connection.
     pub(super) leaves_at_ms: u64,
+    /// When the last connection ended, or 0 while there is one.
+    pub(super) gone_ms: u64,
+    pub(super) status: Status,
     /// The data of the connection that changed last.
-    pub(super) data: Box<str>,
+    pub(super) data: Arc<str>,
 }
 
-/// Somebody who was here.
+impl Person {
+    pub(super) fn new(shown: Shown) -> Self {
+        Person { shown, ..Person::default() }
+    }
+    pub(super) fn connections(&self) -> usize {
+        self.held.len()
+    }
+    /// Their connections, the one that changed last first.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().rev()
+    }
+    pub(super) fn is_invisible(&self) -> bool {
+        self.shown.joined_rev == 0
+    }
+
+    pub(super) fn hold(&mut self, id: Arc<str>, connection: &Connection) {
+        let held = Held { changed: connection.changed, id, status: connection.status.clone() };
+        self.invisible += usize::from(held.status == Status::Invisible);
+        self.away += usize::from(held.status == Status::Away);
+        let place = self.held.partition_point(|other| other.changed < held.changed);
+        self.held.insert(place, held);
+    }
+
+    fn release(&mut self, changed: u64) -> Option<Held> {
+        let place = self.held.binary_search_by_key(&changed, |held| held.changed).ok()?;
+        let held = self.held.remove(place);
+        self.invisible -= usize::from(held.status == Status::Invisible);
+        self.away -= usize::from(held.status == Status::Away);
+        Some(held)
+    }
+
+    /// What the connections come to: who hides with one hides with all, who is there with one is not away.
+    pub(super) fn status(&self) -> Option<&Status> {
+        if self.invisible > 0 {
+            return Some(&Status::Invisible);
+        }
+        if self.away == self.held.len() {
+            return self.held.last().map(|held| &held.status);
+        }
+        self.held().map(|held| &held.status).find(|status| **status != Status::Away)
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.held.capacity() * size_of::<Held>() + size_of::<Held>() / 4
+    }
+}
+
+/// Somebody who was here, as far as others could see.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct Departure {
     pub(super) rev: u64,
     pub(super) joined_rev: u64,
-    pub(super) user: Box<str>,
+    pub(super) user: Arc<str>,
 }
 
-/// What is stored.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
-struct Stored {
-    rev: u64,
-    connections: BTreeMap<Box<str>, Connection>,
-    people: BTreeMap<Box<str>, Person>,
-    /// Node to the end of its lease.
-    leases: BTreeMap<Box<str>, u64>,
-    departures: VecDeque<Departure>,
-    /// The newest departure that is no longer remembered; who knows less needs the whole list.
-    forgotten_rev: u64,
+/// One front, and what it holds here.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Node {
+    pub(super) lease_ends_ms: u64,
+    pub(super) connections: BTreeSet<Arc<str>>,
 }
 
-/// What is stored, and what follows from it and makes looking things up cheap.
+/// Who is here, and what follows from it and makes looking things up cheap.
 #[derive(Debug, Clone, Default)]
 pub(super) struct People {
-    stored: Stored,
-    by_change: BTreeMap<u64, Box<str>>,
-    by_node: BTreeMap<Box<str>, BTreeSet<Box<str>>>,
-    by_grace: BTreeSet<(u64, Box<str>)>,
+    /// Counts the changes that others can see.
+    pub(super) rev: u64,
+    /// Counts all effects.
+    pub(super) steps: u64,
+    pub(super) connections: HashMap<Arc<str>, Connection>,
+    pub(super) people: BTreeMap<Arc<str>, Person>,
+    pub(super) nodes: BTreeMap<Arc<str>, Node>,
+    pub(super) departures: VecDeque<Departure>,
+    /// The newest departure that is no longer remembered; who knows less needs the whole list.
+    pub(super) forgotten_rev: u64,
+    pub(super) seen: Seen,
+    pub(super) kicked: Kicked,
+    /// Everybody who is visible, by the revision of the last change.
+    pub(super) by_change: BTreeMap<u64, Arc<str>>,
+    pub(super) by_grace: BTreeSet<(u64, Arc<str>)>,
 }
 
 impl People {
-    pub(super) fn rev(&self) -> u64 {
-        self.stored.rev
-    }
+    /// How many people others can see.
     pub(super) fn count(&self) -> usize {
-        self.stored.people.len()
-    }
-    pub(super) fn connections(&self) -> usize {
-        self.stored.connections.len()
+        self.by_change.len()
     }
     pub(super) fn connection(&self, id: &str) -> Option<&Connection> {
-        self.stored.connections.get(id)
+        self.connections.get(id)
     }
     pub(super) fn person(&self, user: &str) -> Option<&Person> {
-        self.stored.people.get(user)
+        self.people.get(user)
     }
+    /// Whether somebody is here and not invisible.
+    pub(super) fn is_visible(&self, user: &str) -> bool {
+        self.people.get(user).is_some_and(|person| !person.is_invisible())
+    }
+    /// Everybody whom others can see, by user.
     pub(super) fn everybody(&self) -> impl Iterator<Item = (&str, &Person)> {
-        self.stored.people.iter().map(|(user, person)| (&**user, person))
+        self.people.iter().filter(|(_, person)| !person.is_invisible()).map(|(user, person)| (&**user, person))
     }
-    pub(super) fn forgotten_rev(&self) -> u64 {
-        self.stored.forgotten_rev
-    }
-    /// People whose last change is after `rev`, oldest change first.
+    /// Visible people whose last change is after `rev`, oldest change first.
     pub(super) fn changed_after(&self, rev: u64) -> impl Iterator<Item = (&str, &Person)> {
         let changed = self.by_change.range(rev.saturating_add(1)..);
-        changed.filter_map(|(_, user)| self.stored.people.get_key_value(user)).map(|(user, person)| (&**user, person))
+        changed.filter_map(|(_, user)| self.people.get(user).map(|person| (&**user, person)))
     }
     /// People who left after `rev` and were here before it, oldest first.
     pub(super) fn departed_after(&self, rev: u64) -> impl Iterator<Item = &str> {
-        let start = self.stored.departures.partition_point(|d| d.rev <= rev);
-        self.stored.departures.range(start..).filter(move |d| d.joined_rev <= rev).map(|d| &*d.user)
+        let start = self.departures.partition_point(|d| d.rev <= rev);
+        self.departures.range(start..).filter(move |d| d.joined_rev <= rev).map(|d| &*d.user)
     }
     pub(super) fn connections_of_node(&self, node: &str) -> Option<usize> {
-        self.stored.leases.get(node)?;
-        Some(self.by_node.get(node).map_or(0, BTreeSet::len))
+        self.nodes.get(node).map(|node| node.connections.len())
     }
 
     /// A node whose lease has ended, with at most `count` of its connections.
-    pub(super) fn ended_lease(&self, now_ms: u64, count: usize) -> Option<(Box<str>, Vec<Box<str>>)> {
-        let (node, _) = self.stored.leases.iter().find(|(_, ends_ms)| **ends_ms <= now_ms)?;
-        let connections =
-            self.by_node.get(node).map(|ids| ids.iter().take(count).cloned().collect()).unwrap_or_default();
-        Some((node.clone(), connections))
+    pub(super) fn ended_lease(&self, now_ms: u64, count: usize) -> Option<(Arc<str>, Vec<Arc<str>>)> {
+        let (name, node) = self.nodes.iter().find(|(_, node)| node.lease_ends_ms <= now_ms)?;
+        Some((name.clone(), node.connections.iter().take(count).cloned().collect()))
     }
     /// At most `count` people whose grace has ended.
-    pub(super) fn ended_graces(&self, now_ms: u64, count: usize) -> Vec<Box<str>> {
+    pub(super) fn ended_graces(&self, now_ms: u64, count: usize) -> Vec<Arc<str>> {
         let ended = self.by_grace.iter().take_while(|(ends_ms, _)| *ends_ms <= now_ms);
         ended.take(count).map(|(_, user)| user.clone()).collect()
     }
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let lease = self.stored.leases.values().min().copied();
+        let lease = self.nodes.values().map(|node| node.lease_ends_ms).min();
         let grace = self.by_grace.first().map(|(ends_ms, _)| *ends_ms);
         [lease, grace].into_iter().flatten().min()
     }
 
     /// Follows a decision. Total: an effect that names what is not here changes nothing.
-    pub(super) fn enact(&mut self, effect: Effect, bounds: &Bounds) {
+    pub(super) fn enact(&mut self, effect: &Effect<'_>, bounds: &Bounds) {
+        self.steps += 1;
         match effect {
-            Effect::Join { connection, user, node, at_ms, lease_ends_ms, data, private } => {
-                let lease = self.stored.leases.entry(node.clone()).or_default();
-                *lease = (*lease).max(lease_ends_ms);
-                let arrives = Connection { user: user.clone(), node, data: data.into(), private: private.into() };
-                self.arrive(connection, user, arrives, at_ms);
-            }
-            Effect::Patch { connection, data } => {
-                let Some(known) = self.stored.connections.get_mut(&connection) else { return };
-                known.data = data.as_str().into();
-                let user = known.user.clone();
-                self.change(&user, |person| person.data = data.into());
+            Effect::Join(arrival) => self.arrive(arrival, bounds),
+            Effect::Set { connection, at_ms, status, data, private } => {
+                let Some(known) = self.connections.get_mut(*connection) else { return };
+                known.active_ms = *at_ms;
+                if let Some(private) = private {
+                    known.private = (*private).into();
+                }
+                if status.is_none() && data.is_none() {
+                    return;
+                }
+                let (user, was_changed) = (known.user.clone(), known.changed);
+                // Who goes away shows no more of this connection than before.
+                if data.is_some() || *status != Some(Status::Away) {
+                    known.changed = self.steps;
+                }
+                if let Some(data) = data {
+                    known.data = (*data).into();
+                }
+                if let Some(status) = status {
+                    known.status = status.clone();
+                }
+                if let Some(person) = self.people.get_mut(&user)
+                    && let Some(held) = person.release(was_changed)
+                {
+                    person.hold(held.id, known);
+                }
+                self.show(&user, *at_ms, bounds);
             }
             Effect::Beat { node, lease_ends_ms } => {
-                if let Some(ends_ms) = self.stored.leases.get_mut(&node) {
-                    *ends_ms = lease_ends_ms;
+                if let Some(node) = self.nodes.get_mut(*node) {
+                    node.lease_ends_ms = *lease_ends_ms;
                 }
             }
-            Effect::Leave { connection, leaves_at_ms } => {
-                let node = self.stored.connections.get(&connection).map(|c| c.node.clone());
-                self.disconnect(&connection, leaves_at_ms, bounds);
-                // A node without people needs no lease, and no deadline that fires for nobody.
-                if let Some(node) = node.filter(|node| !self.by_node.contains_key(node)) {
-                    self.stored.leases.remove(&node);
-                }
+            Effect::Leave { connection, at_ms, leaves_at_ms } => {
+                self.disconnect(connection, *at_ms, *leaves_at_ms, bounds);
             }
             Effect::EndLease { node, connections } => {
+                let ended_ms = self.nodes.get(*node).map_or(0, |node| node.lease_ends_ms);
                 for connection in connections {
-                    self.disconnect(&connection, 0, bounds);
+                    self.disconnect(connection, ended_ms, 0, bounds);
                 }
-                if !self.by_node.contains_key(&node) {
-                    self.stored.leases.remove(&node);
+                if self.nodes.get(*node).is_some_and(|node| node.connections.is_empty()) {
+                    self.nodes.remove(*node);
                 }
             }
             Effect::EndGrace { users } => {
                 for user in users {
-                    self.depart(&user, bounds);
+                    self.depart_if_alone(user, bounds);
                 }
             }
-        }
-    }
-
-    fn arrive(&mut self, id: Box<str>, user: Box<str>, connection: Connection, at_ms: u64) {
-        let data = connection.data.clone();
-        self.by_node.entry(connection.node.clone()).or_default().insert(id.clone());
-        let is_new = self.stored.connections.insert(id, connection).is_none();
-        if !self.stored.people.contains_key(&user) {
-            let person = Person {
-                connections: 0,
-                since_ms: at_ms,
-                joined_rev: self.stored.rev + 1,
-                changed_rev: 0,
-                leaves_at_ms: 0,
-                data: "{}".into(),
-            };
-            self.stored.people.insert(user.clone(), person);
-        }
-        self.end_grace_of(&user);
-        self.change(&user, |person| {
-            person.connections += u32::from(is_new);
-            person.leaves_at_ms = 0;
-            person.data = data;
-        });
-    }
-
-    fn disconnect(&mut self, id: &str, leaves_at_ms: u64, bounds: &Bounds) {
-        let Some(gone) = self.stored.connections.remove(id) else { return };
-        if let Some(siblings) = self.by_node.get_mut(&gone.node) {
-            siblings.remove(id);
-            if siblings.is_empty() {
-                self.by_node.remove(&gone.node);
+            Effect::Kick { user, connections, at_ms } => {
+                for connection in connections {
+                    self.kicked.remember(connection);
+                    self.disconnect(connection, *at_ms, 0, bounds);
+                }
+                self.depart_if_alone(user, bounds);
             }
         }
-        let Some(person) = self.stored.people.get(&gone.user) else { return };
-        let is_last = person.connections <= 1;
-        if is_last && leaves_at_ms == 0 {
-            self.depart(&gone.user, bounds);
-            return;
-        }
-        if is_last {
-            self.by_grace.insert((leaves_at_ms, gone.user.clone()));
-        }
-        self.change(&gone.user, |person| {
-            person.connections = person.connections.saturating_sub(1);
-            person.leaves_at_ms = if is_last { leaves_at_ms } else { 0 };
-        });
     }
 
-    fn change(&mut self, user: &str, change: impl FnOnce(&mut Person)) {
-        let Some(person) = self.stored.people.get_mut(user) else { return };
-        self.stored.rev += 1;
-        self.by_change.remove(&person.changed_rev);
-        person.changed_rev = self.stored.rev;
-        self.by_change.insert(self.stored.rev, user.into());
-        change(person);
+    fn arrive(&mut self, arrival: &Arrival<'_>, bounds: &Bounds) {
+        let Arrival { connection: id, user, node, at_ms, lease_ends_ms, .. } = *arrival;
+        let (status, data, private) = (arrival.status.as_ref(), arrival.data, arrival.private);
+        if self.connections.get(id).is_some_and(|known| *known.user != *user || *known.node != *node) {
+            return;
+        }
+        if let Some(lease) = self.nodes.get_mut(node) {
+            lease.lease_ends_ms = lease.lease_ends_ms.max(lease_ends_ms);
+        }
+        let (user, id) = if let Some(known) = self.connections.get_mut(id) {
+            let user = known.user.clone();
+            let held = self.people.get_mut(&user).and_then(|person| person.release(known.changed));
+            known.active_ms = at_ms;
+            known.changed = self.steps;
+            if let Some(status) = status {
+                known.status = status.clone();
+            }
+            if let Some(data) = data {
+                known.data = data.into();
+            }
+            if let Some(private) = private {
+                known.private = private.into();
+            }
+            (user, held.map_or_else(|| id.into(), |held| held.id))
+        } else {
+            let (id, user) = (Arc::from(id), self.people.get_key_value(user).map_or_else(|| user.into(), |(u, _)| u.clone()));
+            let node = self.nodes.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
+            let lease = self.nodes.entry(Arc::clone(&node)).or_default();
+            lease.lease_ends_ms = lease.lease_ends_ms.max(lease_ends_ms);
+            lease.connections.insert(Arc::clone(&id));
+            let arrives = Connection {
+                user: Arc::clone(&user),
+                node,
+                status: status.cloned().unwrap_or_default(),
+                data: data.unwrap_or("{}").into(),
+                private: private.unwrap_or_default().into(),
+                since_ms: at_ms,
+                active_ms: at_ms,
+                changed: self.steps,
+            };
+            self.connections.insert(Arc::clone(&id), arrives);
+            (user, id)
+        };
+        if !self.people.contains_key(&user) {
+            self.seen.forget(&user);
+            self.people.insert(Arc::clone(&user), Person::new(Shown { since_ms: at_ms, ..Shown::default() }));
+        }
+        if let Some(person) = self.people.get_mut(&user)
+            && let Some(connection) = self.connections.get(&id)
+        {
+            if person.shown.leaves_at_ms > 0 {
+                self.by_grace.remove(&(person.shown.leaves_at_ms, Arc::clone(&user)));
+                (person.shown.leaves_at_ms, person.shown.gone_ms) = (0, 0);
+            }
+            person.hold(id, connection);
+        }
+        self.show(&user, at_ms, bounds);
+    }
+
+    fn disconnect(&mut self, id: &str, at_ms: u64, leaves_at_ms: u64, bounds: &Bounds) {
+        let Some(gone) = self.connections.remove(id) else { return };
+        if let Some(node) = self.nodes.get_mut(&gone.node) {
+            node.connections.remove(id);
+            // A node without people needs no lease, and no deadline that fires for nobody.
+            if node.connections.is_empty() {
+                self.nodes.remove(&gone.node);
+            }
+        }
+        let Some(person) = self.people.get_mut(&gone.user) else { return };
+        person.release(gone.changed);
+        if person.held.is_empty() {
+            person.shown.gone_ms = at_ms;
+            if leaves_at_ms == 0 {
+                return self.depart(&gone.user, bounds);
+            }
+            person.shown.leaves_at_ms = leaves_at_ms;
+            self.by_grace.insert((leaves_at_ms, Arc::clone(&gone.user)));
+        }
+        self.show(&gone.user, at_ms, bounds);
+    }
+
+    /// Works out what others see of a person whose connections changed: a new revision, unless that is nothing.
+    fn show(&mut self, user: &Arc<str>, at_ms: u64, bounds: &Bounds) {
+        let Some(person) = self.people.get_mut(user) else { return };
+        if let Some(status) = person.status().cloned() {
+            person.shown.status = status;
+        }
+        if let Some(newest) = person.held.last().and_then(|held| self.connections.get(&held.id)) {
+            person.shown.data = Arc::clone(&newest.data);
+        }
+        let (was_visible, is_visible) = (person.shown.joined_rev > 0, person.shown.status != Status::Invisible);
+        let shown = &mut person.shown;
+        if was_visible != is_visible {
+            shown.since_ms = at_ms;
+        }
+        if was_visible {
+            self.by_change.remove(&shown.changed_rev);
+        }
+        if was_visible || is_visible {
+            self.rev += 1;
+        }
+        if is_visible {
+            shown.changed_rev = self.rev;
+            if !was_visible {
+                shown.joined_rev = self.rev;
+            }
+            self.by_change.insert(self.rev, Arc::clone(user));
+        } else if was_visible {
+            let departure = Departure { rev: self.rev, joined_rev: shown.joined_rev, user: Arc::clone(user) };
+            (shown.joined_rev, shown.changed_rev) = (0, 0);
+            self.remember_departure(departure, bounds);
+        }
+    }
+
+    fn depart_if_alone(&mut self, user: &str, bounds: &Bounds) {
+        if self.people.get(user).is_some_and(|person| person.held.is_empty()) {
+            self.depart(user, bounds);
+        }
     }
 
     fn depart(&mut self, user: &str, bounds: &Bounds) {
-        self.end_grace_of(user);
-        let Some(person) = self.stored.people.remove(user) else { return };
-        self.by_change.remove(&person.changed_rev);
-        self.stored.rev += 1;
-        let departure = Departure { rev: self.stored.rev, joined_rev: person.joined_rev, user: user.into() };
-        self.stored.departures.push_back(departure);
-        while self.stored.departures.len() > bounds.departures_max {
-            let Some(forgotten) = self.stored.departures.pop_front() else { break };
-            self.stored.forgotten_rev = forgotten.rev;
+        let Some((user, person)) = self.people.remove_entry(user) else { return };
+        let shown = person.shown;
+        if shown.leaves_at_ms > 0 {
+            self.by_grace.remove(&(shown.leaves_at_ms, Arc::clone(&user)));
+        }
+        // Of who hides, others know no more afterwards than before.
+        let last_seen_ms = if shown.joined_rev > 0 { shown.gone_ms } else { shown.since_ms };
+        self.seen.remember(Arc::clone(&user), last_seen_ms, bounds.presence_seen_max);
+        if shown.joined_rev > 0 {
+            self.by_change.remove(&shown.changed_rev);
+            self.rev += 1;
+            self.remember_departure(Departure { rev: self.rev, joined_rev: shown.joined_rev, user }, bounds);
         }
     }
 
-    fn end_grace_of(&mut self, user: &str) {
-        if let Some(person) = self.stored.people.get(user).filter(|p| p.leaves_at_ms > 0) {
-            self.by_grace.remove(&(person.leaves_at_ms, user.into()));
+    fn remember_departure(&mut self, departure: Departure, bounds: &Bounds) {
+        self.departures.push_back(departure);
+        while self.departures.len() > bounds.departures_max {
+            let Some(forgotten) = self.departures.pop_front() else { break };
+            self.forgotten_rev = forgotten.rev;
         }
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        crate::codec::encode(&self.stored)
-    }
-
-    /// Reads what [`People::encode`] wrote; what follows from it is worked out again, and counts must agree.
-    pub(super) fn decode(bytes: &[u8]) -> Result<People, Damaged> {
-        let stored: Stored = crate::codec::decode_all(bytes)?;
-        let mut people = People { stored, ..People::default() };
-        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        for (id, connection) in &people.stored.connections {
-            people.by_node.entry(connection.node.clone()).or_default().insert(id.clone());
-            *counts.entry(&connection.user).or_default() += 1;
-            if !people.stored.leases.contains_key(&connection.node)
-                || !people.stored.people.contains_key(&connection.user)
-            {
-                return Err(Damaged("a connection without its person or lease".into()));
-            }
-        }
-        for (user, person) in &people.stored.people {
-            let counted = counts.get(&**user).copied().unwrap_or(0);
-            let in_grace = person.leaves_at_ms > 0;
-            let newest = people.stored.rev;
-            if counted != person.connections
-                || in_grace != (counted == 0)
-                || person.changed_rev > newest
-                || person.joined_rev > newest
-            {
-                return Err(Damaged("a person whose connections do not add up".into()));
-            }
-            if in_grace {
-                people.by_grace.insert((person.leaves_at_ms, user.clone()));
-            }
-            if people.by_change.insert(person.changed_rev, user.clone()).is_some() {
-                return Err(Damaged("two people changed at one revision".into()));
-            }
-        }
-        let departures = &people.stored.departures;
-        let ordered = departures.iter().zip(departures.iter().skip(1)).all(|(a, b)| a.rev < b.rev);
-        if !ordered || departures.back().is_some_and(|d| d.rev > people.stored.rev) || people.stored.rev > u64::MAX / 2
-        {
-            return Err(Damaged("departures out of order".into()));
-        }
-        Ok(people)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        // Tree nodes are about two thirds full; ids are counted once for each index that holds them.
-        let connections: usize = self
-            .stored
-            .connections
-            .iter()
-            .map(|(id, c)| 2 * id.len() + c.user.len() + c.node.len() + c.data.len() + c.private.len() + 168)
-            .sum();
-        let people: usize = self.stored.people.iter().map(|(user, p)| 2 * user.len() + p.data.len() + 144).sum();
-        connections
-            + people
-            + self.stored.departures.capacity() * (size_of::<Departure>() + 8)
-            + self.stored.leases.len() * 96
+        // Hash tables and tree nodes are about two thirds full; a shared text is counted where it is the key.
+        let text = |text: &str| text.len() + 24;
+        let connections = self.connections.iter().map(|(id, c)| {
+            text(id) + text(&c.data) + c.private.len() + (size_of::<Connection>() + 16) * 8 / 5 + 24
+        });
+        let people = self.people.iter().map(|(user, p)| text(user) + p.heap_bytes() + (size_of::<Person>() + 16) * 3 / 2 + 36);
+        connections.sum::<usize>()
+            + people.sum::<usize>()
+            + self.departures.capacity() * size_of::<Departure>()
+            + self.nodes.keys().map(|node| text(node) + 64).sum::<usize>()
+            + self.seen.heap_bytes()
+            + self.kicked.heap_bytes()
     }
+}
+
+/// A connection that arrives, as it is decided.
+#[derive(Debug, Clone, Encode, bincode::BorrowDecode)]
+pub(super) struct Arrival<'a> {
+    pub(super) connection: &'a str,
+    pub(super) user: &'a str,
+    pub(super) node: &'a str,
+    pub(super) at_ms: u64,
+    pub(super) lease_ends_ms: u64,
+    /// None keeps what a known connection had, as do the next two.
+    pub(super) status: Option<Status>,
+    pub(super) data: Option<&'a str>,
+    pub(super) private: Option<&'a str>,
 }

@@ -1,58 +1,46 @@
 //! Decisions of the primary as they travel to replicas and the AOF, and the stored form of the whole.
 
 use super::Presence;
-use super::people::People;
+use super::people::{Arrival, People};
+use super::status::Status;
 use crate::bounds::Bounds;
 use crate::codec::{self, Damaged};
 use crate::epoch::{Epoch, Epochs};
-use bincode::{Decode, Encode};
+use bincode::{BorrowDecode, Encode};
 
 /// Leads a stored presence and a record.
 const VERSION: u8 = 1;
 
 /// What happened, with absolute times.
-#[derive(Debug, Clone, Encode, Decode)]
-pub(super) enum Effect {
-    Join {
-        connection: Box<str>,
-        user: Box<str>,
-        node: Box<str>,
-        at_ms: u64,
-        lease_ends_ms: u64,
-        data: String,
-        private: String,
-    },
-    Patch {
-        connection: Box<str>,
-        data: String,
-    },
-    Beat {
-        node: Box<str>,
-        lease_ends_ms: u64,
-    },
-    Leave {
-        connection: Box<str>,
-        leaves_at_ms: u64,
-    },
-    EndLease {
-        node: Box<str>,
-        connections: Vec<Box<str>>,
-    },
-    EndGrace {
-        users: Vec<Box<str>>,
-    },
+#[derive(Debug, Clone, Encode, BorrowDecode)]
+pub(super) enum Effect<'a> {
+    /// A connection is listed, or lists itself again.
+    Join(Arrival<'a>),
+    /// A connection has other data, or its person another status. None leaves as it is.
+    Set { connection: &'a str, at_ms: u64, status: Option<Status>, data: Option<&'a str>, private: Option<&'a str> },
+    /// A lease goes on.
+    Beat { node: &'a str, lease_ends_ms: u64 },
+    /// A connection ends; 0 is no grace.
+    Leave { connection: &'a str, at_ms: u64, leaves_at_ms: u64 },
+    /// Connections of a node whose lease ended.
+    EndLease { node: &'a str, connections: Vec<&'a str> },
+    /// People whose grace ended.
+    EndGrace { users: Vec<&'a str> },
+    /// Connections are refused from now on, and end if they are here; so does the grace of the user, if one is named.
+    Kick { user: &'a str, connections: Vec<&'a str>, at_ms: u64 },
 }
 
-#[derive(Debug, Clone, Encode, Decode)]
-pub(super) struct Record {
+#[derive(Debug, Clone, Encode, BorrowDecode)]
+pub(super) struct Record<'a> {
     pub(super) epoch: Epoch,
     pub(super) writer: u64,
-    /// The revision that the effect was decided at.
+    /// The revision and the step that the effect was decided at.
     pub(super) from: u64,
-    pub(super) effect: Effect,
+    pub(super) steps: u64,
+    pub(super) effect: Effect<'a>,
 }
 
-impl Record {
+impl Record<'_> {
     pub(super) fn encode(&self) -> Vec<u8> {
         codec::encode_versioned(VERSION, self)
     }
@@ -61,18 +49,18 @@ impl Record {
 impl Presence {
     /// Follows a decision of the primary.
     pub fn apply(&mut self, record: &[u8], bounds: &Bounds) -> Result<(), Damaged> {
-        let record: Record = codec::decode_all(versioned(record)?)?;
-        if record.from != self.people.rev() {
+        let record: Record<'_> = codec::decode_in_place(versioned(record)?)?;
+        if (record.from, record.steps) != (self.people.rev, self.people.steps) {
             return Err(Damaged(format!(
-                "the record was decided at revision {}, this list is at {}",
-                record.from,
-                self.people.rev()
+                "the record was decided at revision {} (step {}), this list is at {} (step {})",
+                record.from, record.steps, self.people.rev, self.people.steps
             )));
         }
         self.epochs.follow(record.epoch, record.from, record.writer);
-        self.people.enact(record.effect, bounds);
+        self.people.enact(&record.effect, bounds);
         // Nobody is told anything here; after a promotion the announcements start from what is stored.
-        self.announced = self.people.rev();
+        self.announced = self.people.rev;
+        self.forget_the_passing();
         Ok(())
     }
 
@@ -85,7 +73,7 @@ impl Presence {
     pub fn decode(bytes: &[u8]) -> Result<Presence, Damaged> {
         let (epochs, people): (Epochs, Vec<u8>) = codec::decode_all(versioned(bytes)?)?;
         let people = People::decode(&people)?;
-        let announced = people.rev();
+        let announced = people.rev;
         Ok(Presence { epochs, people, announced, ..Presence::default() })
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::changes::Changes;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const HERE: Writer = Writer { replication_id: 1, chance: 7 };
 
@@ -28,10 +28,30 @@ impl Room {
         assert_eq!(self.primary.encode(), self.replica.encode(), "the replica differs");
     }
     fn joins(&mut self, user: &str, connection: &str, node: &str) -> Changed {
-        let join = Join { user, connection, node, ttl_ms: 10_000, data: Some(b"{\"name\":\"x\"}"), private: None };
+        let says = Says { data: Some(b"{\"name\":\"x\"}"), ..Says::default() };
+        self.joins_as(user, connection, node, says)
+    }
+    fn joins_as(&mut self, user: &str, connection: &str, node: &str, says: Says<'_>) -> Changed {
+        let join = Join { user, connection, node, ttl_ms: 10_000, says };
         let changed = self.primary.join(join, HERE, self.now_ms, &self.bounds).unwrap();
         self.follow(changed.record.clone());
         changed
+    }
+    fn sets(&mut self, connection: &str, says: Says<'_>) {
+        let changed = self.primary.set(connection, says, HERE, self.now_ms, &self.bounds).unwrap();
+        self.follow(changed.record);
+    }
+    fn says(&mut self, connection: &str, status: &str) {
+        self.sets(connection, Says { status: Some(status), ..Says::default() });
+    }
+    fn kicks(&mut self, whom: Whom<'_>) -> u64 {
+        let changed = self.primary.kick(whom, HERE, self.now_ms, &self.bounds).unwrap();
+        self.follow(changed.record);
+        changed.connections
+    }
+    /// The member as others see it.
+    fn sees(&self, user: &str) -> Option<Value> {
+        self.primary.member(user).map(|json| serde_json::from_str(&json).unwrap())
     }
     fn leaves(&mut self, connection: &str, grace_ms: u64) {
         let changed = self.primary.leave(connection, grace_ms, HERE, self.now_ms, &self.bounds).unwrap();
@@ -194,15 +214,7 @@ fn typing_ends_by_itself_and_with_the_person() {
 #[test]
 fn private_data_is_stored_and_never_told() {
     let mut room = Room::new();
-    let join = Join {
-        user: "ada",
-        connection: "tab1",
-        node: "f",
-        ttl_ms: 1,
-        data: None,
-        private: Some(b"{\"ip\":\"secret\"}"),
-    };
-    room.primary.join(join, HERE, 0, &room.bounds).unwrap();
+    room.joins_as("ada", "tab1", "f", Says { private: Some(b"{\"ip\":\"secret\"}"), ..Says::default() });
     assert!(!room.primary.announce("l", "presence", &room.bounds).unwrap().3.contains("secret"));
     assert!(!room.primary.snapshot(&room.bounds).members[0].contains("secret"));
     assert_eq!(&*room.primary.people.connection("tab1").unwrap().private, "{\"ip\":\"secret\"}");
@@ -212,9 +224,10 @@ fn private_data_is_stored_and_never_told() {
 fn a_patch_changes_the_data_of_the_own_connection() {
     let mut room = Room::new();
     room.joins("ada", "tab1", "front1");
-    room.primary.patch("tab1", b"{\"name\":null,\"status\":\"away\"}", HERE, &room.bounds).unwrap();
-    assert!(room.primary.member("ada").unwrap().ends_with("\"data\":{\"status\":\"away\"}}"));
-    assert_eq!(room.primary.patch("nobody", b"{}", HERE, &room.bounds).unwrap_err().code, Code::NotFound);
+    let patch = Says { data: Some(b"{\"name\":null,\"page\":7}"), ..Says::default() };
+    room.sets("tab1", patch);
+    assert_eq!(room.sees("ada").unwrap()["data"], json!({"page": 7}));
+    assert_eq!(room.primary.set("nobody", patch, HERE, 0, &room.bounds).unwrap_err().code, Code::NotFound);
 }
 
 #[test]
@@ -222,7 +235,7 @@ fn bad_arguments_change_nothing() {
     let mut room = Room::new();
     room.joins("ada", "tab1", "front1");
     let before = room.primary.encode();
-    let good = Join { user: "bo", connection: "tab2", node: "front1", ttl_ms: 1000, data: None, private: None };
+    let good = Join { user: "bo", connection: "tab2", node: "front1", ttl_ms: 1000, says: Says::default() };
     let long = "x".repeat(129);
     let big = format!("{{\"a\":\"{}\"}}", "x".repeat(2000));
     for bad in [
@@ -233,13 +246,34 @@ fn bad_arguments_change_nothing() {
         Join { node: "a\nb", ..good },
         Join { ttl_ms: 0, ..good },
         Join { ttl_ms: u64::MAX, ..good },
-        Join { data: Some(b"[]"), ..good },
-        Join { data: Some(b"{"), ..good },
-        Join { data: Some(big.as_bytes()), ..good },
-        Join { private: Some(b"7"), ..good },
     ] {
         assert!(room.primary.join(bad, HERE, room.now_ms, &room.bounds).is_err(), "{bad:?}");
     }
+    let data = |data| Says { data: Some(data), ..Says::default() };
+    let private = |private| Says { private: Some(private), ..Says::default() };
+    let status = |status| Says { status: Some(status), ..Says::default() };
+    let long = "x".repeat(33);
+    for says in [
+        data(b"[]"),
+        data(b"{"),
+        data(big.as_bytes()),
+        private(b"7"),
+        private(big.as_bytes()),
+        status(""),
+        status("so so"),
+        status("n\u{e4}chstens"),
+        status(&long),
+    ] {
+        let joined = room.primary.join(Join { says, ..good }, HERE, room.now_ms, &room.bounds);
+        assert!(joined.is_err(), "{says:?}");
+        assert!(room.primary.set("tab1", says, HERE, room.now_ms, &room.bounds).is_err(), "{says:?}");
+    }
+    assert!(room.primary.set("tab1", Says::default(), HERE, room.now_ms, &room.bounds).is_err());
+    for whom in [Whom::User(""), Whom::Connection(""), Whom::User("a\nb")] {
+        assert!(room.primary.kick(whom, HERE, room.now_ms, &room.bounds).is_err());
+    }
+    assert!(room.primary.point("nobody", b"1", 0, &room.bounds).is_err());
+    assert!(room.primary.point("tab1", b"{", 0, &room.bounds).is_err());
     assert!(room.primary.leave("nobody", 0, HERE, 0, &room.bounds).is_err());
     assert!(room.primary.type_for("nobody", 1, 0).is_err());
     room.bounds.connections_max = 1;

@@ -1,7 +1,7 @@
-//! What people are told: lists, announcements gathered per tick, and who is typing.
+//! What people are told: lists, announcements gathered per tick, and who is typing. Nothing of who is invisible.
 
 use super::people::Person;
-use super::{Presence, TYPING_NAMED_MAX};
+use super::{Presence, TYPING_NAMED_MAX, color};
 use crate::bounds::Bounds;
 use crate::changes::Changes;
 use crate::epoch::{Epoch, Position, Standing};
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub members: Vec<String>,
     /// Who types.
     pub typing: Vec<String>,
+    /// Where people point, as JSON, by connection.
+    pub cursors: Vec<String>,
 }
 
 impl Presence {
@@ -26,15 +28,15 @@ impl Presence {
         let members = if self.count() > bounds.people_listed_max {
             Vec::new()
         } else {
-            self.people.everybody().map(|(user, person)| member(user, person)).collect()
+            self.people.everybody().map(member).collect()
         };
         let typing = self.typing.keys().take(TYPING_NAMED_MAX).map(|user| user.to_string()).collect();
-        Snapshot { position: self.position(), count: self.count(), members, typing }
+        Snapshot { position: self.position(), count: self.count(), members, typing, cursors: self.cursors.to_json() }
     }
 
-    /// One person as JSON, if they are here.
+    /// One person as JSON, if they are here and not invisible.
     pub fn member(&self, user: &str) -> Option<String> {
-        self.people.person(user).map(|person| member(user, person))
+        self.people.person(user).filter(|person| !person.is_invisible()).map(|person| member((user, person)))
     }
 
     /// What changed after a position, as at most one frame. The frame may tell a little more than its revision
@@ -47,7 +49,7 @@ impl Presence {
             Standing::Unknown if position == Position::START => {}
             Standing::Unknown => return Changes::Unknown,
         }
-        if position.rev < self.people.forgotten_rev() {
+        if position.rev < self.people.forgotten_rev {
             return Changes::Trimmed;
         }
         let events = if position.rev == self.announced {
@@ -58,19 +60,21 @@ impl Presence {
         Changes::Page { events, through: self.announced }
     }
 
-    /// Whether [`Presence::announce`] has something to tell.
+    /// Whether there is something to announce.
     pub fn has_news(&self) -> bool {
-        self.announced != self.people.rev() || !self.typing.keys().eq(self.typing_announced.iter())
+        self.announced != self.people.rev
+            || self.cursors.has_news()
+            || !self.typing.keys().eq(self.typing_announced.iter())
     }
 
     /// The announcement of everything since the last one: (epoch, from, rev, frame). `None` if nothing changed.
     pub fn announce(&mut self, room: &str, stream: &str, bounds: &Bounds) -> Option<(Epoch, u64, u64, String)> {
-        if self.announced == self.people.rev() {
+        if self.announced == self.people.rev {
             return None;
         }
         // More departures in one tick than are remembered: starting later leaves a hole on purpose, so that
         // fronts notice and take the list.
-        let (from, rev) = (self.announced.max(self.people.forgotten_rev()), self.people.rev());
+        let (from, rev) = (self.announced.max(self.people.forgotten_rev), self.people.rev);
         let frame = self.changed_frame((room, stream), from, rev, bounds);
         self.announced = rev;
         Some((self.epochs.current(), from, rev, frame))
@@ -83,7 +87,7 @@ impl Presence {
         }
         self.typing_announced = self.typing.keys().cloned().collect();
         let mut frame = format!("{{\"event\":\"presence.typing\",\"room\":{},\"users\":", json::quoted(room));
-        push_list(&mut frame, self.typing.keys().take(TYPING_NAMED_MAX).map(|user| json::quoted(user)));
+        push_list(&mut frame, self.typing.keys().take(TYPING_NAMED_MAX), |out, user| json::push_quoted(out, user));
         frame.push('}');
         Some(frame)
     }
@@ -96,41 +100,53 @@ impl Presence {
             self.epochs.current(),
             self.count()
         );
-        let listed = self.count() <= bounds.people_listed_max;
-        let changed = || self.people.changed_after(from).filter(|_| listed);
+        let is_listed = self.count() <= bounds.people_listed_max;
+        let changed = || self.people.changed_after(from).filter(|_| is_listed);
         frame.push_str(",\"joined\":");
-        push_list(&mut frame, changed().filter(|(_, p)| p.joined_rev > from).map(|(user, p)| member(user, p)));
+        push_list(&mut frame, changed().filter(|(_, p)| p.shown.joined_rev > from), push_member);
         frame.push_str(",\"updated\":");
-        push_list(&mut frame, changed().filter(|(_, p)| p.joined_rev <= from).map(|(user, p)| member(user, p)));
+        push_list(&mut frame, changed().filter(|(_, p)| p.shown.joined_rev <= from), push_member);
         frame.push_str(",\"left\":");
-        let departed = self.people.departed_after(from).filter(|_| listed);
-        push_list(&mut frame, departed.map(|user| format!("{{\"user\":{}}}", json::quoted(user))));
+        push_list(&mut frame, self.people.departed_after(from).filter(|_| is_listed), |out, user| {
+            out.push_str("{\"user\":");
+            json::push_quoted(out, user);
+            out.push('}');
+        });
         frame.push('}');
         frame
     }
 }
 
-fn member(user: &str, person: &Person) -> String {
-    let mut out = String::with_capacity(user.len() + person.data.len() + 64);
-    out.push_str("{\"user\":");
-    json::push_quoted(&mut out, user);
-    out.push_str(",\"connections\":");
-    json::push_number(&mut out, u64::from(person.connections));
-    out.push_str(",\"since_ms\":");
-    json::push_number(&mut out, person.since_ms);
-    out.push_str(",\"data\":");
-    out.push_str(&person.data);
-    out.push('}');
+fn member((user, person): (&str, &Person)) -> String {
+    let mut out = String::with_capacity(user.len() + person.shown.data.len() + 128);
+    push_member(&mut out, (user, person));
     out
 }
 
-fn push_list(out: &mut String, items: impl Iterator<Item = String>) {
+fn push_member(out: &mut String, (user, person): (&str, &Person)) {
+    out.push_str("{\"user\":");
+    json::push_quoted(out, user);
+    out.push_str(",\"connections\":");
+    json::push_number(out, person.connections() as u64);
+    out.push_str(",\"since_ms\":");
+    json::push_number(out, person.shown.since_ms);
+    // Neither of these has a character that JSON would escape.
+    out.push_str(",\"status\":\"");
+    out.push_str(person.shown.status.as_str());
+    out.push_str("\",\"color\":\"");
+    out.push_str(&color(user));
+    out.push_str("\",\"data\":");
+    out.push_str(&person.shown.data);
+    out.push('}');
+}
+
+fn push_list<T>(out: &mut String, items: impl Iterator<Item = T>, push: impl Fn(&mut String, T)) {
     out.push('[');
     for (at, item) in items.enumerate() {
         if at > 0 {
             out.push(',');
         }
-        out.push_str(&item);
+        push(out, item);
     }
     out.push(']');
 }

@@ -1,33 +1,30 @@
-//! `PRESENCE.`: who is here.
+//! Coming, changing, going; typing and pointing.
 
-use super::{epoch_reply, stream_key};
+use super::super::{epoch_reply, stream_key};
+use super::{check_owner, here, owner_option, settle};
 use crate::args::{Args, once, unknown};
 use crate::deadlines::{self, writer};
 use crate::effects;
-use crate::ffi::{self, Ctx, Key, Mode, Word};
+use crate::ffi::{self, Ctx, Key, Mode};
 use crate::reply::{Outcome, Reply, Trouble};
 use crate::settings::bounds;
-use std::ffi::CStr;
-use stoa_core::changes::Changes;
-use stoa_core::epoch::Position;
-use stoa_core::names::RoomKey;
-use stoa_core::presence::{Changed, Join, Presence};
-use stoa_core::refusal::{Code, Refusal};
+use stoa_core::presence::{Join, Presence, Says};
 
-/// PRESENCE.JOIN key user conn node ttl_ms [DATA json] [PRIVATE json]
+/// PRESENCE.JOIN key user conn node ttl_ms [DATA json] [PRIVATE json] [STATUS status]
 pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let (user, connection, node) = (args.text("user")?, args.text("conn")?, args.text("node")?);
     let ttl_ms = args.integer("ttl_ms")?;
-    let (mut data, mut private) = (None, None);
+    let mut says = Says::default();
     while let Some(word) = args.keyword() {
         match word.as_str() {
-            "DATA" => once(&mut data, "DATA", args.bytes("data")?)?,
-            "PRIVATE" => once(&mut private, "PRIVATE", args.bytes("private")?)?,
+            "DATA" => once(&mut says.data, "DATA", args.bytes("data")?)?,
+            "PRIVATE" => once(&mut says.private, "PRIVATE", args.bytes("private")?)?,
+            "STATUS" => once(&mut says.status, "STATUS", args.text("status")?)?,
             _ => return Err(unknown(&word)),
         }
     }
-    let join = Join { user, connection, node, ttl_ms, data, private };
+    let join = Join { user, connection, node, ttl_ms, says };
 
     let mut open = Key::open(ctx, &name, Mode::Write);
     let mut fresh = None;
@@ -49,15 +46,27 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     ]))
 }
 
-/// PRESENCE.SET key conn json [USER user]
+/// PRESENCE.SET key conn [json] [STATUS status] [PRIVATE json] [USER user]
 pub(crate) fn set(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
-    let (connection, patch) = (args.text("conn")?, args.bytes("json")?);
-    let owner = owner_option(&mut args)?;
+    let connection = args.text("conn")?;
+    let (mut says, mut owner) = (Says::default(), None);
+    // No JSON value looks like one of these words.
+    if args.has_value(&["STATUS", "PRIVATE", "USER"]) {
+        says.data = Some(args.bytes("json")?);
+    }
+    while let Some(word) = args.keyword() {
+        match word.as_str() {
+            "STATUS" => once(&mut says.status, "STATUS", args.text("status")?)?,
+            "PRIVATE" => once(&mut says.private, "PRIVATE", args.bytes("private")?)?,
+            "USER" => once(&mut owner, "USER", args.text("user")?)?,
+            _ => return Err(unknown(&word)),
+        }
+    }
     let mut open = Key::open(ctx, &name, Mode::Write);
     let presence = here(&mut open)?;
     check_owner(presence, connection, owner)?;
-    let changed = presence.patch(connection, patch, writer(ctx), &bounds())?;
+    let changed = presence.set(connection, says, writer(ctx), ffi::now_ms(), &bounds())?;
     settle(ctx, (&name, &key), presence, &changed, c"presence.set");
     Ok(position_reply(presence, None))
 }
@@ -113,49 +122,19 @@ pub(crate) fn typing(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     Ok(count.into())
 }
 
-/// PRESENCE.LIST key [SINCE position]
-pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
+/// PRESENCE.CURSOR key conn cursor [USER user]
+pub(crate) fn cursor(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
-    let mut since = None;
-    while let Some(word) = args.keyword() {
-        match word.as_str() {
-            "SINCE" => {
-                let position: Result<Position, ()> = args.text("position")?.parse();
-                let refusal = || Refusal::argument("a position looks like 7.9f3a12c0:1042");
-                once(&mut since, "SINCE", position.map_err(|()| refusal())?)?;
-            }
-            _ => return Err(unknown(&word)),
-        }
-    }
-    let open = Key::open(ctx, &name, Mode::Read);
-    let nobody = Presence::default();
-    let presence = open.value::<Presence>()?.unwrap_or(&nobody);
-    let bounds = bounds();
-    let now = presence.snapshot(&bounds);
-    let changes = since.map(|position| presence.since(position, (key.room, key.stream), &bounds));
-    let mut fields = vec![
-        ("outcome", "snapshot".into()),
-        ("epoch", epoch_reply(now.position.epoch)),
-        ("rev", now.position.rev.into()),
-        ("count", now.count.into()),
-        ("typing", now.typing.into()),
-    ];
-    match changes {
-        Some(Changes::Page { events, .. }) => {
-            fields[0].1 = "changes".into();
-            fields.push(("events", super::events_reply(events)));
-        }
-        _ => fields.push(("members", now.members.into())),
-    }
-    Ok(Reply::Map(fields))
-}
-
-/// PRESENCE.COUNT key
-pub(crate) fn count(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
-    let (name, _) = stream_key(ctx, &mut args)?;
-    args.end()?;
-    let open = Key::open(ctx, &name, Mode::Read);
-    Ok(open.value::<Presence>()?.map_or(0, Presence::count).into())
+    let (connection, cursor) = (args.text("conn")?, args.bytes("cursor")?);
+    let owner = owner_option(&mut args)?;
+    // As typing: nothing that is stored changes.
+    let mut open = Key::open(ctx, &name, Mode::Read);
+    let presence = here(&mut open)?;
+    check_owner(presence, connection, owner)?;
+    let count = presence.point(connection, cursor, ffi::now_ms(), &bounds())?;
+    deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
+    deadlines::tell(ctx, &key, presence);
+    Ok(count.into())
 }
 
 /// PRESENCE.APPLY key CHANGE|STATE record
@@ -168,41 +147,6 @@ pub(crate) fn apply(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
             Ok(Some(presence))
         }
     })
-}
-
-/// Replicates a change, tells of it, and plans what ends by itself.
-fn settle(
-    ctx: &Ctx<'_>,
-    (name, key): (&Word<'_>, &RoomKey<'_>),
-    presence: &mut Presence,
-    changed: &Changed,
-    event: &CStr,
-) {
-    let Some(record) = &changed.record else { return };
-    effects::replicate::<Presence>(ctx, key, record);
-    effects::notify(ctx, event, name);
-    deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
-    deadlines::tell(ctx, key, presence);
-}
-
-/// `[USER user]`: whose connection it has to be.
-fn owner_option<'a>(args: &mut Args<'a>) -> Result<Option<&'a str>, Trouble> {
-    let mut owner = None;
-    while let Some(word) = args.keyword() {
-        match word.as_str() {
-            "USER" => once(&mut owner, "USER", args.text("user")?)?,
-            _ => return Err(unknown(&word)),
-        }
-    }
-    Ok(owner)
-}
-
-fn check_owner(presence: &Presence, connection: &str, owner: Option<&str>) -> Result<(), Refusal> {
-    owner.map_or(Ok(()), |user| presence.check_owner(connection, user))
-}
-
-fn here<'k>(open: &'k mut Key<'_>) -> Result<&'k mut Presence, Trouble> {
-    open.value_mut::<Presence>()?.ok_or_else(|| Refusal::new(Code::NotFound, "nobody is in this room").into())
 }
 
 fn position_reply(presence: &Presence, connections: Option<u64>) -> Reply {

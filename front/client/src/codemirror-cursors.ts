@@ -1,6 +1,7 @@
 /** Others' carets and selections in CodeMirror, and telling them of this one. Part of `stoa/codemirror`. */
 import { StateEffect, StateField, type AnnotationType, type ChangeSet, type Extension } from "@codemirror/state";
 import { Decoration, EditorView, ViewPlugin, WidgetType, type DecorationSet, type PluginValue, type ViewUpdate } from "@codemirror/view";
+import { colorOf } from "./color.js";
 import type { RemoteCursor } from "./cursors.js";
 import type { ChangeOrigin, Document } from "./document.js";
 
@@ -10,7 +11,7 @@ export interface CursorLooks {
   name?(cursor: RemoteCursor): string;
   /**
    * The colour, as in CSS. Default: `color` of the cursor's data (and so of the presence data) if it is a plain colour, else
-   * one that belongs to the user.
+   * that of the user (`member.color`).
    */
   color?(cursor: RemoteCursor): string;
 }
@@ -20,17 +21,7 @@ const PLAIN_COLOR = /^(#[0-9a-f]{3,8}|[a-z]{3,30}|(rgba?|hsla?|hwb|lab|lch|oklab
 const NAME_MAX = 40;
 
 const nameOf = ({ data: { name }, user }: RemoteCursor) => (typeof name === "string" && name.trim() !== "" ? name : user);
-const colorOf = ({ data: { color }, user }: RemoteCursor) =>
-  typeof color === "string" && PLAIN_COLOR.test(color) ? color : `hsl(${hueOf(user)} 65% 42%)`;
-
-/** A number from 0 to 359 that belongs to a user. */
-function hueOf(user: string): number {
-  let hash = 2_166_136_261;
-  for (let i = 0; i < user.length; i++) hash = Math.imul(hash ^ user.charCodeAt(i), 16_777_619);
-  // The last letters shall count as much as the first: ids often differ in them alone.
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  return ((hash ^ (hash >>> 13)) >>> 0) % 360;
-}
+const plainColor = ({ data: { color }, user }: RemoteCursor) => (typeof color === "string" && PLAIN_COLOR.test(color) ? color : colorOf(user));
 
 /** The extension. `fromShared` marks the transactions that come from the shared text. */
 export function cursors(document: Document, looks: CursorLooks, fromShared: AnnotationType<ChangeOrigin>): Extension {
@@ -48,7 +39,7 @@ export function cursors(document: Document, looks: CursorLooks, fromShared: Anno
 
   function draw(known: readonly RemoteCursor[], length: number): DecorationSet {
     const ranges = known.flatMap((cursor) => {
-      const color = (looks.color ?? colorOf)(cursor);
+      const color = (looks.color ?? plainColor)(cursor);
       const from = Math.min(cursor.anchor, cursor.head, length);
       const to = Math.min(Math.max(cursor.anchor, cursor.head), length);
       const name = (looks.name ?? nameOf)(cursor).slice(0, NAME_MAX);

@@ -18,6 +18,7 @@ export function connect(options: StoaOptions): Stoa {
 
 export { Devices, Stoa, Room, Messages, MessageStream, Presence, StoaError } from "./core.js";
 export type * from "./core.js";
+export { colorOf } from "./color.js";
 export { Document } from "./document.js";
 export type { ChangeOrigin, DocumentEvents, DocumentOptions, DocumentState } from "./document.js";
 export type { RemoteCursor } from "./cursors.js";

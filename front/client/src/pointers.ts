@@ -6,6 +6,8 @@ import type { Pointer, PointersEvent } from "./wire/index.js";
 
 /** A cursor ends on the server 60 s after it was last told; while it should be seen it is told again this often. */
 const REPEAT_MS = 20_000;
+/** What is told of cursors may get lost: one that was not heard of for this long is not there any more. */
+const GONE_AFTER_MS = 65_000;
 
 /** What cursors need of their room. */
 export interface PointersHost {
@@ -21,6 +23,9 @@ export interface PointersHost {
 export class Pointers {
   /** Others' cursors, by connection. A new map after each change. */
   all: ReadonlyMap<string, Pointer> = new Map();
+  /** When each was heard of last, the longest ago first. */
+  private readonly heardAt = new Map<string, number>();
+  private sweeper: ReturnType<typeof setTimeout> | undefined;
   private own: Json = null;
   /** The front has to hear of the own cursor, as soon as there is a line and it is time. */
   private untold = false;
@@ -45,10 +50,10 @@ export class Pointers {
     this.take(new Map(), pointers);
   }
 
-  receive(event: PointersEvent): void {
+  receive({ cursors, gone }: Pick<PointersEvent, "cursors" | "gone">): void {
     const all = new Map(this.all);
-    for (const connection of event.gone) all.delete(connection);
-    this.take(all, event.cursors);
+    for (const connection of gone) all.delete(connection);
+    this.take(all, cursors);
   }
 
   /** The room is joined: the front may know this connection for the first time. */
@@ -67,10 +72,33 @@ export class Pointers {
   }
 
   private take(all: Map<string, Pointer>, pointers: readonly Pointer[]): void {
-    for (const pointer of pointers) if (pointer.connection !== this.host.connection()) all.set(pointer.connection, pointer);
+    for (const pointer of pointers) {
+      const { connection } = pointer;
+      if (connection === this.host.connection()) continue;
+      all.set(connection, pointer);
+      this.heardAt.delete(connection);
+      this.heardAt.set(connection, Date.now());
+    }
     if (all.size === 0 && this.all.size === 0) return;
     this.all = all;
+    this.sweep();
     this.host.changed();
+  }
+
+  /** Lets go of cursors that nobody told for too long, now and when the next one is due. */
+  private sweep(): void {
+    clearTimeout(this.sweeper);
+    const gone = [];
+    for (const [connection, heardAt] of this.heardAt) {
+      const left = heardAt + GONE_AFTER_MS - Date.now();
+      if (this.all.has(connection) && left > 0) {
+        this.sweeper = setTimeout(() => this.sweep(), left);
+        break;
+      }
+      this.heardAt.delete(connection);
+      if (this.all.has(connection)) gone.push(connection);
+    }
+    if (gone.length > 0) this.receive({ cursors: [], gone });
   }
 
   private flush(): void {

@@ -59,7 +59,7 @@ describe("CodeMirror", () => {
     const carets = (of: EditorView) =>
       [...of.dom.querySelectorAll<HTMLElement>(".stoa-caret")].map((caret) => {
         const at = of.posAtDOM(caret);
-        return `${caret.dataset["name"]} ${at} ${caret.style.getPropertyValue("--stoa-color").replace(/^hsl.*/, "own")}`;
+        return `${caret.dataset["name"]} ${at} ${caret.style.getPropertyValue("--stoa-color")}`;
       });
     ada.dispatch({ selection: { anchor: 0, head: 3 } });
     await pass(100);
@@ -68,11 +68,11 @@ describe("CodeMirror", () => {
     bo.dispatch({ changes: { from: 0, insert: "> " }, selection: { anchor: 2 } });
     expect(carets(bo)).toEqual(["ada 5 #abc"]);
     await pass(100);
-    expect([carets(ada), carets(bo)]).toEqual([["bo 2 own"], ["ada 5 #abc"]]);
+    expect([carets(ada), carets(bo)]).toEqual([["bo 2 #8f7429"], ["ada 5 #abc"]]);
     bo.dispatch({ changes: { from: 2, insert: "!" }, selection: { anchor: 3 } });
     front.swallow("doc.cursor", "request", 100);
     await pass(100);
-    expect([carets(ada), shown(ada)]).toEqual([["bo 3 own"], "> !one\ntwo"]);
+    expect([carets(ada), shown(ada)]).toEqual([["bo 3 #8f7429"], "> !one\ntwo"]);
     bo.destroy();
     await pass(100);
     front.cut("bo");

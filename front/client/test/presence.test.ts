@@ -164,6 +164,22 @@ describe("cursors", () => {
     expect(bo.presence.cursors.size).toBe(0);
   });
 
+  test("one that nobody tells any more goes, though nobody said so", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    ada.presence.setCursor({ x: 1 });
+    await pass(41_000);
+    front.swallow("presence.cursor", "request", 100);
+    await pass(50_000);
+    expect(bo.presence.cursors.size).toBe(1);
+    await pass(20_000);
+    expect(bo.presence.cursors.size).toBe(0);
+    front.calm();
+    ada.presence.setCursor({ x: 2 });
+    await pass(60);
+    expect(bo.presence.cursors.size).toBe(1);
+  });
+
   test("the last place is told even if it was refused for now", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

@@ -9,6 +9,8 @@ export type JsonObject = { [key: string]: Json };
 /** What each command answers in `ok`. */
 export interface Answers {
   connect: Connected;
+  "devices.kick": Nothing;
+  "devices.list": Devices;
   "doc.close": Nothing;
   "doc.cursor": Nothing;
   "doc.get": DocState;
@@ -32,6 +34,8 @@ export interface Answers {
   "msg.unreact": MsgReacted;
   "msg.unread": MsgUnread;
   ping: Nothing;
+  "presence.cursor": Nothing;
+  "presence.get": PresencePeople;
   "presence.list": StreamPart;
   "presence.set": At;
   "presence.typing": Nothing;
@@ -79,7 +83,9 @@ export type CloseReason =
   /** The token ended. */
   | "AUTH_EXPIRED"
   /** A frame beyond the bound: what follows it cannot be read safely. */
-  | "TOO_LARGE";
+  | "TOO_LARGE"
+  /** Somebody ended this connection. */
+  | "KICKED";
 
 /** The stable codes: the code alone says whether to try again. */
 export type Code =
@@ -121,6 +127,10 @@ export type Code =
   | "FORGOTTEN"
   /** The message does not stream (any more). */
   | "CLOSED"
+  /** Somebody took this connection out of the room. */
+  | "KICKED"
+  /** This front does not offer the command: a setting has to be on. */
+  | "DISABLED"
   /** The room is full. */
   | "FULL"
   /** Too much of this. */
@@ -191,12 +201,20 @@ export type CommandFrame = {
   | DocRestore & { do: "doc.restore" }
   /** Says where the user is in a document. */
   | DocCursor & { do: "doc.cursor" }
-  /** Changes the data of the own connection. */
+  /** Changes what others see of the own connection. */
   | PresenceSet & { do: "presence.set" }
   /** Who is here. */
   | RoomOnly & { do: "presence.list" }
+  /** Whether these users are here, or when they were. */
+  | PresenceGet & { do: "presence.get" }
+  /** Says where the user points. */
+  | PresenceCursor & { do: "presence.cursor" }
   /** Says that somebody types, or stopped. */
   | PresenceTyping & { do: "presence.typing" }
+  /** The user's own connections. */
+  | { do: "devices.list" }
+  /** Ends one of the user's own connections. */
+  | DevicesKick & { do: "devices.kick" }
   /** A sign of life. */
   | { do: "ping" }
 );
@@ -254,8 +272,35 @@ export interface CursorAt {
 /** A place in a text, or `null` for nowhere. */
 export type CursorOrNull = CursorAt | null;
 
+/** Where people are: in the text of a document, or, for presence, in whatever the application shows. */
+export type Cursors = readonly Cursor[] | readonly Pointer[];
+
 /** Somebody who left. */
 export interface Departure { user: string }
+
+/** One of the user's own connections. */
+export interface DeviceSeen {
+  /** When it last came or set something. */
+  active_ms: number;
+  /** Where it came from; empty if that is not known. */
+  address: string;
+  /** What it called itself; empty if it did not. */
+  agent: string;
+  connection: string;
+  /** The front that it is at. */
+  node: string;
+  since_ms: number;
+  status: string;
+}
+
+/** The answer of `devices.list`. */
+export interface Devices { devices: readonly DeviceSeen[] }
+
+/** `devices.kick` */
+export interface DevicesKick {
+  /** One of the user's own connections. */
+  connection: string;
+}
 
 /** `doc.close` */
 export interface DocClose {
@@ -416,6 +461,8 @@ export interface DocUndo {
   doc: string;
   /** The room. */
   room: string;
+  /** Grows with each undo of the client; with it, a resend happens once. */
+  seq?: number | undefined;
 }
 
 /** The body of an error. */
@@ -532,12 +579,24 @@ export type Event =
     }
   /** Everybody who types now. */
   | { event: "presence.typing"; room: string; users: readonly string[] }
+  /** Pointers came, moved, went: those that changed since the last such event. */
+  | {
+      cursors: readonly Pointer[];
+      event: "presence.cursors";
+      /** Connections whose pointer is gone. */
+      gone: readonly string[];
+      room: string;
+    }
+  /** This connection was taken out of the room; if it is the user's own, the connection ends next. */
+  | { by?: string | undefined; event: "room.kicked"; reason?: string | undefined; room: string }
   /** An ephemeral event of the application. */
   | {
       connection?: string | undefined;
       data: Json;
       event: "room.emitted";
       name: string;
+      /** Base64, over `/sse`; over a WebSocket the bytes follow the frame in a binary message. */
+      payload?: string | undefined;
       room: string;
       user?: string | undefined;
     }
@@ -549,8 +608,8 @@ export type Event =
   | { event: "room.resync"; room: string; stream: string } & (
       /** Exactly what was missed, oldest first. */
       | {
-          /** Document: where people are, in the text of `rev`. */
-          cursors?: readonly Cursor[] | undefined;
+          /** Document: where people are, in the text of `rev`. Presence: where they point. */
+          cursors?: Cursors | undefined;
           epoch: string;
           events: readonly Event[];
           /** Log: how many of them name the user. */
@@ -582,7 +641,16 @@ export interface JoinOptions {
 export interface Joined { room: string; streams: { [name: string]: StreamPart } }
 
 /** Somebody who is here. */
-export interface Member { connections: number; data: JsonObject; since_ms: number; user: string }
+export interface Member {
+  /** `#3d7ab8`: follows from the user alone. */
+  color: string;
+  connections: number;
+  data: JsonObject;
+  since_ms: number;
+  /** `online`, `away`, `busy`, or one of the application's own. */
+  status: string;
+  user: string;
+}
 
 /** A message of the log. */
 export interface Message {
@@ -813,18 +881,73 @@ export interface MsgWrite {
 /** An answer that says no more than that it was done. */
 export type Nothing = Record<string, never>;
 
+/** Bytes of the application, of any kind. */
+export type Payload = string;
+
+/** Somebody who was asked for. */
+export interface PersonSeen {
+  /** Here: `#3d7ab8`. */
+  color?: string | undefined;
+  /** Here: what others see. */
+  data?: JsonObject | undefined;
+  /** Whether the user is here, and shows it. */
+  here: boolean;
+  /** Not here: when the user was seen last. */
+  last_seen_ms?: number | undefined;
+  /** Here: since when. */
+  since_ms?: number | undefined;
+  /** Here: what the user's connections come to. */
+  status?: string | undefined;
+  user: string;
+}
+
+/** Where a connection points in a room. */
+export interface Pointer {
+  connection: string;
+  /** As it was told. */
+  cursor: Json;
+  user: string;
+}
+
 /** What others see of a connection. */
 export interface Presence {
   /** At most 1 KiB of JSON object. */
   data?: JsonObject | undefined;
+  /** 1 to 32 of `A-Z a-z 0-9 _ . -`: `online` if it is left out, `away`, `busy`, `invisible`, or one of the
+   * application's own. */
+  status?: string | undefined;
 }
 
-/** `presence.set` */
-export interface PresenceSet {
-  /** RFC 7396 merge patch. */
-  data: JsonObject;
+/** `presence.cursor` */
+export interface PresenceCursor {
+  /** Where the user points: any JSON, at most 1 KiB; `null` for nowhere. */
+  cursor: Json;
   /** The room. */
   room: string;
+}
+
+/** `presence.get` */
+export interface PresenceGet {
+  /** The room. */
+  room: string;
+  /** 1 to 100 users. */
+  users: readonly string[];
+}
+
+/** The answer of `presence.get`. */
+export interface PresencePeople {
+  /** In the order asked; `null` for who was never seen here, or so long ago that it is forgotten. */
+  people: readonly (PersonSeen | null)[];
+}
+
+/** `presence.set`: at least one of data and status. */
+export interface PresenceSet {
+  /** RFC 7396 merge patch. */
+  data?: JsonObject | undefined;
+  /** The room. */
+  room: string;
+  /** The status of the own connection. */
+  status?: string | undefined;
 }
 
 /** `presence.typing` */
@@ -882,6 +1005,8 @@ export interface RoomEmit {
   data: Json;
   /** The name of the application's event. */
   name: string;
+  /** Bytes beside the data, in base64 (RFC 4648, 4); or they follow the frame in a binary message. */
+  payload?: Payload | undefined;
   /** The room. */
   room: string;
   /** Whom it is for, if not for everybody. */
@@ -911,8 +1036,8 @@ export interface Snapshot {
   content?: string | undefined;
   /** Presence: how many users. */
   count?: number | undefined;
-  /** Document: where people are, in the text of `rev`. */
-  cursors?: readonly Cursor[] | undefined;
+  /** Document: where people are, in the text of `rev`. Presence: where they point. */
+  cursors?: Cursors | undefined;
   epoch: string;
   /** With `rollback`: the last revision that survived. */
   history_end?: number | undefined;
@@ -941,8 +1066,8 @@ export interface Snapshot {
 export type StreamPart =
   /** Exactly what was missed, oldest first. */
   | {
-      /** Document: where people are, in the text of `rev`. */
-      cursors?: readonly Cursor[] | undefined;
+      /** Document: where people are, in the text of `rev`. Presence: where they point. */
+      cursors?: Cursors | undefined;
       epoch: string;
       events: readonly Event[];
       /** Log: how many of them name the user. */

@@ -60,6 +60,7 @@ export class FakePresence {
   leave(connection: Connection): boolean {
     if (!this.isHere(connection)) return false;
     this.point(connection, null);
+    this.typists.delete(connection.user);
     this.change(connection.user, () => this.here.delete(connection));
     if (![...this.here.keys()].some(({ user }) => user === connection.user)) this.seen.set(connection.user, Date.now());
     return true;
@@ -86,6 +87,10 @@ export class FakePresence {
       return last_seen_ms === undefined ? null : { user, here: false, last_seen_ms };
     });
     return { people };
+  }
+
+  said(): unknown[] {
+    return [...this.here].map(([it, { data, status }]) => [it.id, data, status, this.pointers.get(it) ?? null]).sort();
   }
 
   /** The presence part of a join. */

@@ -1,4 +1,5 @@
-import type { Message, Room, Stoa } from "stoa";
+import type { Message, Stoa } from "stoa";
+import type { DemoRoom } from "./demo-room.js";
 import { avatar, byId, make } from "./dom.js";
 import type { Names } from "./people.js";
 
@@ -6,7 +7,7 @@ import type { Names } from "./people.js";
 const FOLLOWS_MS = 5 * 60_000;
 
 /** The chat: messages, who types, and the line to write in. */
-export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): void {
+export function startChat(stoa: Stoa, room: DemoRoom, names: Names, guest: string): void {
   const { messages, presence } = room;
   const list = byId("messages");
   const scroll = byId("scroll");
@@ -44,7 +45,7 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
       const known = shown.get(message.key);
       if (known?.drawn === drawn) elements.push(known.element);
       else {
-        const element = messageElement(message, name, follows);
+        const element = messageElement(message, name, names.color(message.user), follows);
         shown.set(message.key, { element, drawn });
         elements.push(element);
       }
@@ -125,13 +126,13 @@ export function startChat(stoa: Stoa, room: Room, names: Names, guest: string): 
   draw();
 }
 
-function messageElement(message: Message, name: string, follows: boolean): HTMLElement {
+function messageElement(message: Message, name: string, color: string, follows: boolean): HTMLElement {
   const item = make("li", `message ${message.state}${follows ? " follows" : ""}`);
   const time = make("time", follows ? "unseen" : "", new Intl.DateTimeFormat(undefined, { timeStyle: "short" }).format(message.at_ms));
   time.dateTime = new Date(message.at_ms).toISOString();
   const by = make("p", follows ? "by unseen" : "by");
   by.append(make("bdi", "", name), time);
-  if (!follows) item.append(avatar(message.user, name));
+  if (!follows) item.append(avatar(name, color));
   item.append(by, make("p", "text", textOf(message)));
   if (message.state === "failed") item.append(make("p", "why", `Not sent: ${message.error?.message ?? "refused"}`));
   return item;

@@ -16,20 +16,10 @@ export function make<K extends keyof HTMLElementTagNameMap>(tag: K, className = 
   return element;
 }
 
-/** A number from 0 to 359 that belongs to a user: everybody sees the same person in the same colour. */
-export function hueOf(user: string): number {
-  let hash = 2_166_136_261;
-  for (let i = 0; i < user.length; i++) hash = Math.imul(hash ^ user.charCodeAt(i), 16_777_619);
-  // The last letters shall count as much as the first: ids often differ in them alone.
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return ((hash ^ (hash >>> 16)) >>> 0) % 360;
-}
-
 /** A coloured disc with initials; the name stands beside it, so it is hidden from screen readers. */
-export function avatar(user: string, name: string): HTMLElement {
+export function avatar(name: string, color: string): HTMLElement {
   const disc = make("span", "avatar", initials(name));
-  disc.style.setProperty("--hue", String(hueOf(user)));
+  disc.style.setProperty("--person", color);
   disc.ariaHidden = "true";
   return disc;
 }

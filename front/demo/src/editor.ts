@@ -1,9 +1,11 @@
 import { defaultKeymap, history, historyKeymap } from "@codemirror/commands";
 import { drawSelection, EditorView, keymap, placeholder } from "@codemirror/view";
-import type { Room, Stoa } from "stoa";
+import type { Stoa } from "stoa";
 import { stoaDocument } from "stoa/codemirror";
-import { byId, hueOf } from "./dom.js";
+import type { DemoRoom } from "./demo-room.js";
+import { byId } from "./dom.js";
 import type { Names } from "./people.js";
+import { startPointers } from "./pointers.js";
 
 const WELCOME = `Welcome.
 
@@ -14,9 +16,9 @@ Pull the plug if you like: what you write is kept, and joined with the rest when
 `;
 
 /** The shared document in its editor, and a word on whether what was written has arrived. */
-export function startEditor(stoa: Stoa, room: Room, names: Names): void {
+export function startEditor(stoa: Stoa, room: DemoRoom, names: Names): void {
   const shared = room.doc("main", { create: WELCOME });
-  new EditorView({
+  const view = new EditorView({
     parent: byId("document"),
     extensions: [
       history(),
@@ -26,9 +28,10 @@ export function startEditor(stoa: Stoa, room: Room, names: Names): void {
       EditorView.contentAttributes.of({ "aria-label": "Shared document", spellcheck: "true", autocapitalize: "sentences" }),
       placeholder("Write something…"),
       // The same colour as the disc beside the name.
-      stoaDocument(shared, { cursors: { name: ({ user }) => names.of(user), color: ({ user }) => `oklch(var(--lightness) 0.12 ${hueOf(user)})` } }),
+      stoaDocument(shared, { cursors: { name: ({ user }) => names.of(user), color: ({ user }) => names.color(user) } }),
     ],
   });
+  startPointers(room, names, view);
 
   const line = byId("saved");
   const show = () => {

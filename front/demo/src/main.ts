@@ -1,6 +1,7 @@
 /** The page: asks for a name, connects, and gives each part of the page its part of the room. */
 import { connect, type StateChange, type Stoa } from "stoa";
 import { startChat } from "./chat.js";
+import type { DemoRoom, Guest, Place } from "./demo-room.js";
 import { byId } from "./dom.js";
 import { startEditor } from "./editor.js";
 import { forgetGuest, guestToken, rememberedName, wasHere } from "./guest.js";
@@ -57,9 +58,9 @@ function askName(): void {
 
 function enterRoom(guest: string): void {
   const stoa = connect({ url: new URL("./ws", location.href).href, token: (why) => guestToken(guest, why) });
-  startState(stoa);
-  const room = stoa.room(name, { presence: { name: guest } });
-  const names = startPeople(stoa, room, () => {
+  const room = stoa.room<Guest, Place>(name, { presence: { name: guest } });
+  startState(stoa, room);
+  const names = startPeople(stoa, room, guest, () => {
     // Another name is another guest, who comes in by the door.
     forgetGuest();
     stoa.close();
@@ -70,7 +71,7 @@ function enterRoom(guest: string): void {
 }
 
 /** The connection, in one word that says what it means for the person. */
-function startState(stoa: Stoa): void {
+function startState(stoa: Stoa, room: DemoRoom): void {
   const line = byId("state");
   const again = byId("again");
   let wasConnected = false;
@@ -98,6 +99,7 @@ function startState(stoa: Stoa): void {
     else show("connecting", change.state === "offline" ? "Trying again…" : "Connecting…");
   };
   stoa.on("state", update);
+  room.onKicked(({ reason }) => show("offline", reason ?? "You were sent out of this room"));
   stoa.on("error", (error) => console.info("stoa:", error.code, error.message));
   addEventListener("offline", () => update({}));
   addEventListener("online", () => update({}));

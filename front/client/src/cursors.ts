@@ -11,6 +11,8 @@ import type { CursorsEvent, Position } from "./wire/index.js";
 const TELL_EVERY_MS = 50;
 /** A cursor ends on the server 60 s after it was last told; while it should be seen it is told again this often. */
 const REPEAT_MS = 20_000;
+/** One that rests for this long is told no more, and ends: whoever left the room in front of the screen shall not seem active. */
+const REST_MS = 300_000;
 /** Events may get lost on a line that is behind: whoever was not heard of for this long is not there any more. */
 const GONE_AFTER_MS = 65_000;
 /** Events about texts that have not come yet; a line that is so far behind is brought up to date anyway. */
@@ -64,6 +66,7 @@ export class Cursors {
   /** What the front heard last on this line. */
   private told: string | undefined;
   private toldAt = -Infinity;
+  private movedAt = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(private readonly host: CursorsHost) {}
@@ -114,6 +117,7 @@ export class Cursors {
     if (this.own === undefined) return;
     const { anchor, head } = this.own;
     this.own = { ...this.own, anchor: transformPosition(anchor, op, "right"), head: transformPosition(head, op, "right") };
+    this.movedAt = Date.now();
     this.untold = true;
   }
 
@@ -127,6 +131,7 @@ export class Cursors {
   set(cursor: CursorAt | null): void {
     if (cursor !== null) {
       this.own = { ...cursor, anchor: this.bounded(cursor.anchor), head: this.bounded(cursor.head) };
+      this.movedAt = Date.now();
       this.untold = true;
       return this.flush();
     }
@@ -175,11 +180,11 @@ export class Cursors {
     this.again(this.toldAt + REPEAT_MS - now);
   }
 
-  /** Tells again after a while, whether or not anything has changed until then. */
+  /** Tells again after a while: what has changed until then, or the same. */
   private again(ms: number): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.untold = this.own !== undefined;
+      this.untold ||= this.own !== undefined && Date.now() - this.movedAt < REST_MS;
       this.flush();
     }, ms);
   }

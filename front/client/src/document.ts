@@ -261,7 +261,8 @@ export class Document {
 
   /**
    * Tells the others where this user is in `text`: at most every 50 ms, once all edits have arrived, and again after each
-   * reconnect. It moves along with the text by itself. `null`: nowhere. With its `data` it has at most 1 KiB of JSON.
+   * reconnect. It moves along with the text by itself. `null`: nowhere; one that rests for five minutes ends until it is set
+   * again. With its `data` it has at most 1 KiB of JSON.
    */
   setCursor(cursor: CursorAt | null): void {
     this.carets.set(cursor);

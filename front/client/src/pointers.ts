@@ -6,6 +6,8 @@ import type { Pointer, PointersEvent } from "./wire/index.js";
 
 /** A cursor ends on the server 60 s after it was last told; while it should be seen it is told again this often. */
 const REPEAT_MS = 20_000;
+/** One that rests for this long is told no more, and ends: whoever left the mouse on the table shall not seem to be active. */
+const REST_MS = 300_000;
 /** What is told of cursors may get lost: one that was not heard of for this long is not there any more. */
 const GONE_AFTER_MS = 65_000;
 
@@ -33,6 +35,7 @@ export class Pointers {
   private isKnown = false;
   private live = false;
   private notBefore = -Infinity;
+  private movedAt = 0;
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -41,6 +44,7 @@ export class Pointers {
   /** Moves the own cursor; `null` takes it away. */
   set(cursor: Json): void {
     this.own = cursor;
+    this.movedAt = Date.now();
     this.untold = cursor !== null || this.isKnown;
     this.flush();
   }
@@ -123,7 +127,7 @@ export class Pointers {
   private later(ms: number): void {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.untold ||= this.own !== null;
+      this.untold ||= this.own !== null && Date.now() - this.movedAt < REST_MS;
       this.flush();
     }, ms);
   }

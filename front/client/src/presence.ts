@@ -173,8 +173,8 @@ export class Presence<Data extends object = JsonObject, Cursor = Json> {
 
   /**
    * Tells the others where this connection points: any JSON within 1 KiB, `null` for nowhere. Call it as often as the pointer
-   * moves: it is told at most every `cursorIntervalMs`, the last value always, and again after each reconnect. Nothing comes
-   * of it for who only watches or is invisible.
+   * moves: it is told at most every `cursorIntervalMs`, the last value always, and again after each reconnect. One that rests for
+   * five minutes ends until it moves. Nothing comes of it for who only watches or is invisible.
    */
   setCursor(cursor: Cursor | null): void {
     this.pointers.set(cursor as Json);

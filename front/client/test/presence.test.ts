@@ -159,6 +159,14 @@ describe("cursors", () => {
     const before = front.of("presence.cursor").length;
     await pass(60_000);
     expect(front.of("presence.cursor").length - before).toBe(3);
+    // After five minutes it rests: the front may take its user for away.
+    await pass(300_000);
+    const rested = front.of("presence.cursor").length;
+    await pass(100_000);
+    expect([front.of("presence.cursor").length, bo.presence.cursors.size]).toEqual([rested, 0]);
+    ada.presence.setCursor({ x: 8 });
+    await pass(60);
+    expect(bo.presence.cursors.size).toBe(1);
     ada.stoa.close();
     await pass(10);
     expect(bo.presence.cursors.size).toBe(0);

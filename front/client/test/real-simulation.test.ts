@@ -8,164 +8,18 @@
  * `STOA_SEED` repeats a run (what the machine's timing does is not in the seed), `STOA_SIMULATION_MS` makes it longer.
  * Every insert is a character that occurs nowhere else (half of them outside the basic plane), so the text itself tells.
  */
-import { spawn, type ChildProcess } from "node:child_process";
-import { createHmac } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
-import { connect as dial, createServer, type AddressInfo, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import WebSocket from "ws";
 import { connect, fromDiff, apply, type Document, type Operation, type Stoa, type WebSocketConstructor } from "../src/index.js";
 import { Random, seedOf } from "./random.js";
+import { fields, QUIET_MS, Redis, runs, sleep, startFront, startRedis, token, until, type FrontProcess, type Reply } from "./real-front.js";
 
-const module = process.env["STOA_MODULE"];
-const binary = process.env["STOA_FRONT_BINARY"];
-const runs = module !== undefined && binary !== undefined;
 if (!runs) console.warn("\n*** THE SIMULATION WITH REAL FRONTS DID NOT RUN: STOA_MODULE and STOA_FRONT_BINARY are not both set ***\n");
 
 const DURATION_MS = Number(process.env["STOA_SIMULATION_MS"] ?? 8_000);
 const PEOPLE = 6;
 const WORKERS = 3;
-const SECRET = "a secret for simulations, long enough to be taken";
 const KEY = "stoa:{lobby}:doc:main";
-/** How long everything may take to settle in the end: longer than any back-off. */
-const QUIET_MS = 30_000;
-
-const sleep = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-async function until(what: string, holds: () => boolean | Promise<boolean>, ms = QUIET_MS): Promise<void> {
-  const end = Date.now() + ms;
-  while (!(await holds())) {
-    if (Date.now() > end) throw new Error(`waited ${ms} ms for: ${what}`);
-    await sleep(20);
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** What this test started: it ends with it. */
-const children: ChildProcess[] = [];
-const directories: string[] = [];
-afterEach(async () => {
-  for (const child of children.splice(0)) child.kill("SIGKILL");
-  for (const directory of directories.splice(0)) await rm(directory, { recursive: true, force: true });
-});
-
-function start(command: string, args: string[]): ChildProcess {
-  const child = spawn(command, args, { stdio: "ignore" });
-  children.push(child);
-  child.on("error", (error) => console.log(command, error.message));
-  return child;
-}
-
-async function startRedis(): Promise<number> {
-  const port = await freePort();
-  const directory = await mkdtemp(join(tmpdir(), "stoa-simulation-"));
-  directories.push(directory);
-  const server = process.env["STOA_REDIS_SERVER"] ?? "redis-server";
-  start(server, ["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--loadmodule", String(module)]);
-  await until("Redis", async () => {
-    const line = new Line(port);
-    const answer = await line.call("PING").catch(() => undefined);
-    line.cut();
-    return answer === "PONG";
-  });
-  return port;
-}
-
-interface FrontProcess {
-  port: number;
-  process: ChildProcess;
-}
-
-async function startFront(redis: number): Promise<FrontProcess> {
-  const port = await freePort();
-  const args = ["--listen", `127.0.0.1:${port}`, "--redis-url", `redis://127.0.0.1:${redis}`, "--jwt-secret", SECRET, "--threads", "1", "--log", "error"];
-  const process = start(String(binary), args);
-  await until("the front", () => fetch(`http://127.0.0.1:${port}/readyz`).then(({ ok }) => ok, () => false));
-  return { port, process };
-}
-
-function token(user: string): string {
-  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + 3_600 })}`;
-  return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
-}
-
-type Reply = string | number | null | Reply[];
-
-/** A connection to Redis: one command at a time, and it can be cut at any point of it. */
-class Line {
-  private readonly socket: Socket;
-  private received = Buffer.alloc(0);
-  private waiting: { resolve: (reply: Reply) => void; reject: (error: Error) => void } | undefined;
-
-  constructor(port: number) {
-    this.socket = dial(port, "127.0.0.1");
-    this.socket.setNoDelay(true);
-    this.socket.on("data", (bytes) => this.arrived(bytes));
-    this.socket.on("error", () => undefined);
-    this.socket.on("close", () => this.waiting?.reject(new Error("CUT")));
-  }
-
-  cut(): void {
-    this.socket.destroy();
-  }
-
-  call(...words: string[]): Promise<Reply> {
-    return new Promise((resolve, reject) => {
-      if (this.socket.destroyed) return reject(new Error("CUT"));
-      this.waiting = { resolve, reject };
-      this.socket.write(`*${words.length}\r\n${words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`).join("")}`);
-    });
-  }
-
-  private arrived(bytes: Buffer): void {
-    this.received = Buffer.concat([this.received, bytes]);
-    const read = parse(this.received, 0);
-    if (read === undefined) return;
-    this.received = this.received.subarray(read.end);
-    const waiting = this.waiting;
-    this.waiting = undefined;
-    if (read.reply instanceof Error) waiting?.reject(read.reply);
-    else waiting?.resolve(read.reply);
-  }
-}
-
-/** One reply in RESP2; `undefined` while a part of it is missing. */
-function parse(bytes: Buffer, at: number): { reply: Reply | Error; end: number } | undefined {
-  const line = bytes.indexOf("\r\n", at);
-  if (line < 0) return undefined;
-  const kind = String.fromCharCode(bytes[at] as number);
-  const rest = bytes.toString("utf8", at + 1, line);
-  let end = line + 2;
-  if (kind === "-") return { reply: new Error(rest), end };
-  if (kind === ":") return { reply: Number(rest), end };
-  if (kind === "+") return { reply: rest, end };
-  const count = Number(rest);
-  if (count < 0) return { reply: null, end };
-  if (kind === "$") return bytes.length < end + count + 2 ? undefined : { reply: bytes.toString("utf8", end, end + count), end: end + count + 2 };
-  const items: Reply[] = [];
-  for (let i = 0; i < count; i++) {
-    const item = parse(bytes, end);
-    if (item === undefined) return undefined;
-    items.push(item.reply as Reply);
-    end = item.end;
-  }
-  return { reply: items, end };
-}
-
-function fields(reply: Reply): Map<string, Reply> {
-  const list = reply as Reply[];
-  return new Map(list.flatMap((name, i) => (i % 2 === 0 ? [[String(name), list[i + 1] as Reply] as const] : [])));
-}
 
 /** What all writers together know of the characters they drew. */
 class Characters {
@@ -246,17 +100,17 @@ async function types(person: Person, random: Random, characters: Characters, end
 
 /** A program that submits to Redis itself: reads the text, edits it, and sends again whatever it heard nothing of. */
 async function works(name: string, redis: number, random: Random, characters: Characters, end: number): Promise<number> {
-  let line = new Line(redis);
+  let line = new Redis(redis);
   const patiently = async (...words: string[]): Promise<Map<string, Reply>> => {
     for (;;) {
       try {
         // The cut comes before the command, during it, or after its effect and before its answer.
-        if (random.chance(0.05)) setTimeout((it: Line) => it.cut(), random.below(3), line);
+        if (random.chance(0.05)) setTimeout((it: Redis) => it.cut(), random.below(3), line);
         return fields(await line.call(...words));
       } catch (error) {
         if ((error as Error).message !== "CUT") throw error;
         line.cut();
-        line = new Line(redis);
+        line = new Redis(redis);
       }
     }
   };
@@ -302,7 +156,7 @@ test.skipIf(!runs)("people, workers, two fronts and bad lines end with one text"
   const edits = await Promise.all(writers);
 
   // Quiet: everything that is under way arrives.
-  const line = new Line(redis);
+  const line = new Redis(redis);
   const text = async () => String(fields(await line.call("DOC.GET", KEY)).get("content"));
   await until("everybody is synchronised", async () => {
     const here = await text();

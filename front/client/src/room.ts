@@ -84,6 +84,8 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private asked = false;
+  /** What the answer under way says is not all: this connection is to be listed. */
+  private asksAgain = false;
 
   /** @internal */
   constructor(
@@ -98,7 +100,10 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
     this.joined.catch(() => undefined);
     this.messages = new Messages(stoa, name, bounds, stoa.slot(`log ${name}`), () => this.presence.stopTyping());
     const { presence: data = {}, status } = options;
-    this.presence = new Presence(stoa, name, { data, status }, bounds.cursorIntervalMs, () => this.join());
+    this.presence = new Presence(stoa, name, { data, status }, bounds.cursorIntervalMs, () => {
+      this.asksAgain = this.asked;
+      this.join();
+    });
   }
 
   /** Where the room stands: see {@link RoomState}. */
@@ -225,6 +230,9 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
       if (!this.wantsToJoin()) return;
       if ("ok" in answer) this.adopt(answer.ok);
       else this.notJoined(answer.error);
+      if (!this.asksAgain) return;
+      this.asksAgain = false;
+      this.join();
     });
   }
 

@@ -68,6 +68,16 @@ describe("people", () => {
     expect(bo.presence.others).toMatchObject([{ user: "ada", status: "dnd" }]);
   });
 
+  test("who says something while they are still joining to watch is listed", async () => {
+    const bo = person("bo");
+    const stoa = connect({ url: "ws://front/ws", token: "ada", WebSocket: front.Socket });
+    await pass(10);
+    const { presence } = stoa.room<Mood>("lobby", { presence: false });
+    presence.update({ mood: "curious" });
+    await pass(10);
+    expect(bo.presence.others).toMatchObject([{ user: "ada", data: { mood: "curious" } }]);
+  });
+
   test("who is invisible has left for everybody, themselves included", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

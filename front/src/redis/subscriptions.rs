@@ -1,9 +1,13 @@
 //! Subscriptions are reconciled, not fired: there is what rooms want, and what the server confirmed on the present
 //! connection, and a loop that makes them equal. A new connection starts from nothing.
+//!
+//! Subscriptions go out many at a time, one command for each channel: an answer then says of one channel that events
+//! flow, whichever server of a cluster holds it.
 
 use bytes::Bytes;
 use fred::prelude::{Client, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
+use futures_util::future::join_all;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +19,9 @@ use tokio::sync::broadcast::error::RecvError;
 const RECONCILE_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause after a subscription that failed.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Subscriptions that are under way at once, in number: the server answers so many in a millisecond, and who comes next
+/// waits for no more than that.
+const UNDER_WAY_MAX: usize = 256;
 
 /// Who hears of a channel. None of these may wait.
 pub trait Listener: Send + Sync {
@@ -30,6 +37,8 @@ pub trait Listener: Send + Sync {
 
 struct Entry {
     listener: Arc<dyn Listener>,
+    /// Tells this wish from earlier ones for the same channel, whose answers may still come.
+    number: u64,
     confirmed: bool,
 }
 
@@ -42,12 +51,15 @@ struct Table {
     surplus: Vec<Arc<str>>,
     /// Counts connections.
     connection: u64,
+    /// Counts wishes.
+    wishes: u64,
 }
 
-enum Step {
-    Subscribe(Arc<str>, u64),
-    Unsubscribe(Arc<str>),
-    Nothing,
+/// A subscription to be made: for which wish, on which connection.
+struct Request {
+    channel: Arc<str>,
+    number: u64,
+    connection: u64,
 }
 
 /// The subscriptions of one server.
@@ -62,7 +74,9 @@ impl Subscriptions {
     pub fn want(&self, channel: &str, listener: Arc<dyn Listener>) {
         let channel: Arc<str> = channel.into();
         let mut table = self.lock();
-        table.wanted.insert(channel.clone(), Entry { listener, confirmed: false });
+        table.wishes += 1;
+        let number = table.wishes;
+        table.wanted.insert(channel.clone(), Entry { listener, number, confirmed: false });
         table.missing.push_back(channel);
         drop(table);
         self.changed.notify_one();
@@ -120,51 +134,70 @@ impl Subscriptions {
                 () = tokio::time::sleep(RECONCILE_INTERVAL) => {}
             }
             while reconnections.is_empty() {
-                match self.next_step() {
-                    Step::Nothing => break,
-                    Step::Subscribe(channel, connection) => self.subscribe(&client, &channel, connection).await,
-                    Step::Unsubscribe(channel) => {
-                        // Its confirmation comes out of band; at worst events arrive that nobody wants.
-                        let _ = client.sunsubscribe(&*channel).await;
-                    }
+                // First what is surplus: somebody may want it again.
+                for channel in self.take_surplus() {
+                    // Its confirmation comes out of band; at worst events arrive that nobody wants.
+                    let _ = client.sunsubscribe(&*channel).await;
+                }
+                let requests = self.take_missing(UNDER_WAY_MAX);
+                if requests.is_empty() {
+                    break;
+                }
+                let answers = join_all(requests.into_iter().map(|request| self.subscribe(&client, request))).await;
+                if answers.contains(&false) {
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
             }
         }
     }
 
-    async fn subscribe(&self, client: &Client, channel: &Arc<str>, connection: u64) {
-        if let Err(error) = client.ssubscribe(&**channel).await {
+    /// Subscribes to a channel and tells whoever wants it; says whether the server answered that it is done.
+    async fn subscribe(&self, client: &Client, request: Request) -> bool {
+        if let Err(error) = client.ssubscribe(&*request.channel).await {
             tracing::debug!(error = error.details(), "subscription failed; trying again");
-            self.lock().missing.push_back(channel.clone());
-            return tokio::time::sleep(RETRY_PAUSE).await;
+            self.lock().missing.push_back(request.channel);
+            return false;
         }
-        let mut table = self.lock();
-        if table.connection != connection {
-            return;
+        if let Some(listener) = self.confirm(request) {
+            listener.subscribed();
         }
-        match table.wanted.get_mut(channel) {
-            Some(entry) => {
-                entry.confirmed = true;
-                let listener = entry.listener.clone();
-                drop(table);
-                listener.subscribed();
-            }
-            None => table.surplus.push(channel.clone()),
-        }
+        true
     }
 
-    fn next_step(&self) -> Step {
+    /// Takes in that the server confirmed a subscription; says who has to hear of it.
+    fn confirm(&self, request: Request) -> Option<Arc<dyn Listener>> {
         let mut table = self.lock();
-        // First what is surplus: somebody may want it again.
-        if let Some(channel) = table.surplus.pop() {
-            return Step::Unsubscribe(channel);
+        if table.connection != request.connection {
+            return None;
         }
-        while let Some(channel) = table.missing.pop_front() {
-            if table.wanted.get(&channel).is_some_and(|entry| !entry.confirmed) {
-                return Step::Subscribe(channel, table.connection);
+        let Some(entry) = table.wanted.get_mut(&request.channel) else {
+            table.surplus.push(request.channel);
+            return None;
+        };
+        // A later wish has a request of its own: this channel may have been given up in between.
+        if entry.number != request.number || entry.confirmed {
+            return None;
+        }
+        entry.confirmed = true;
+        Some(entry.listener.clone())
+    }
+
+    fn take_surplus(&self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.lock().surplus)
+    }
+
+    /// Up to `count` subscriptions that somebody waits for, in the order in which they were wanted.
+    fn take_missing(&self, count: usize) -> Vec<Request> {
+        let mut table = self.lock();
+        let mut requests = Vec::new();
+        while requests.len() < count
+            && let Some(channel) = table.missing.pop_front()
+        {
+            if let Some(Entry { number, confirmed: false, .. }) = table.wanted.get(&channel) {
+                requests.push(Request { number: *number, connection: table.connection, channel });
             }
         }
-        Step::Nothing
+        requests
     }
 
     fn start_over(&self) {
@@ -200,17 +233,55 @@ mod tests {
         fn lagged(&self) {}
     }
 
+    fn taken(subscriptions: &Subscriptions, count: usize) -> Vec<Request> {
+        subscriptions.take_missing(count)
+    }
+    fn names(requests: &[Request]) -> Vec<&str> {
+        requests.iter().map(|request| &*request.channel).collect()
+    }
+
     #[test]
     fn who_came_first_is_subscribed_first_however_many_follow() {
         let subscriptions = Subscriptions::default();
-        let next = || match subscriptions.next_step() {
-            Step::Subscribe(channel, _) => channel.to_string(),
-            Step::Unsubscribe(_) | Step::Nothing => panic!("there is something to subscribe"),
-        };
         subscriptions.want("a", Arc::new(Nobody));
         subscriptions.want("b", Arc::new(Nobody));
-        assert_eq!(next(), "a");
+        assert_eq!(names(&taken(&subscriptions, 1)), ["a"]);
         subscriptions.want("c", Arc::new(Nobody));
-        assert_eq!([next(), next()], ["b", "c"]);
+        assert_eq!(names(&taken(&subscriptions, 9)), ["b", "c"]);
+        assert!(taken(&subscriptions, 9).is_empty());
+    }
+
+    #[test]
+    fn an_answer_confirms_the_wish_that_it_answers_and_no_later_one() {
+        let subscriptions = Subscriptions::default();
+        subscriptions.want("a", Arc::new(Nobody));
+        let first = taken(&subscriptions, 1).remove(0);
+        subscriptions.drop("a");
+        subscriptions.want("a", Arc::new(Nobody));
+        let second = taken(&subscriptions, 1).remove(0);
+        assert!(subscriptions.confirm(first).is_none(), "the channel was given up after that");
+        assert!(subscriptions.confirm(second).is_some());
+        assert!(subscriptions.take_surplus().is_empty());
+    }
+
+    #[test]
+    fn what_nobody_wants_when_it_is_confirmed_is_given_up_once() {
+        let subscriptions = Subscriptions::default();
+        subscriptions.want("a", Arc::new(Nobody));
+        let request = taken(&subscriptions, 1).remove(0);
+        subscriptions.drop("a");
+        assert!(subscriptions.take_surplus().is_empty(), "nothing is known to be subscribed");
+        assert!(subscriptions.confirm(request).is_none());
+        assert_eq!(subscriptions.take_surplus(), ["a".into()]);
+    }
+
+    #[test]
+    fn a_new_connection_starts_from_nothing() {
+        let subscriptions = Subscriptions::default();
+        subscriptions.want("a", Arc::new(Nobody));
+        let before = taken(&subscriptions, 1).remove(0);
+        subscriptions.start_over();
+        assert!(subscriptions.confirm(before).is_none());
+        assert!(subscriptions.confirm(taken(&subscriptions, 1).remove(0)).is_some());
     }
 }

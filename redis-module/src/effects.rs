@@ -64,6 +64,12 @@ pub(crate) fn announce(ctx: &Ctx<'_>, channel: &str, header: &Header, frame: &st
     reached
 }
 
+/// Announces an ephemeral event with bytes beside its frame; answers how many fronts this server reached.
+pub(crate) fn announce_with_payload(ctx: &Ctx<'_>, channel: &str, header: Header, frame: &str, payload: &[u8]) -> i64 {
+    ANNOUNCED.set(ANNOUNCED.get() + 1);
+    ctx.publish(channel, &event::encode_with_payload(header, frame, payload))
+}
+
 /// Announces an event that has a revision and is for everybody.
 pub(crate) fn announce_durable(ctx: &Ctx<'_>, key: &RoomKey<'_>, event: &Durable<'_>, frame: &str) {
     ANNOUNCED.set(ANNOUNCED.get() + 1);

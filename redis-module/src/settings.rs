@@ -45,6 +45,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 /// Every setting: name, default, least, most.
 pub(crate) const SETTINGS: &[Setting] = &[
     setting!("message-bytes-max", bounds.message_bytes_max: usize, 32 * KIB, 1, MIB),
+    setting!("payload-bytes-max", bounds.payload_bytes_max: usize, 256 * KIB, 0, MIB),
     setting!("log-messages-max", bounds.log_messages_max: usize, 10_000, 1, 10_000_000),
     setting!("log-bytes-max", bounds.log_bytes_max: usize, 32 * MIB, KIB, 1024 * MIB),
     setting!("log-age-ms-max", bounds.log_age_ms_max: u64, 30 * DAY_MS, 1, 36_500 * DAY_MS),

@@ -45,6 +45,9 @@ pub const TRIMMED_PER_CALL_MAX: usize = 10_000;
 pub struct Bounds {
     /// Largest body of one message, in bytes.
     pub message_bytes_max: usize,
+    /// Largest payload of one ephemeral event, in bytes: a thumbnail or some seconds of speech; in base64 and with its
+    /// frame it fits into what a front takes.
+    pub payload_bytes_max: usize,
     /// Messages kept in one log.
     pub log_messages_max: usize,
     /// Bytes of messages kept in one log: what a thousand full messages take.
@@ -96,6 +99,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Bounds {
             message_bytes_max: 32 * 1024,
+            payload_bytes_max: 256 * 1024,
             log_messages_max: 10_000,
             log_bytes_max: 32 * 1024 * 1024,
             log_age_ms_max: 30 * 24 * 3600 * 1000,

@@ -4,13 +4,24 @@
 //! | header: bincode standard, starts with its version byte | UTF-8 JSON frame, exactly as clients receive it |
 //! ```
 //! A front reads the header and relays the frame; it never parses the frame.
+//!
+//! Bytes of the application that are no JSON travel beside the frame; the header's version says that they are there:
+//!
+//! ```text
+//! | header, version 2 | length of the frame, u32 big endian | frame | payload, as it was given |
+//! ```
 
 use crate::codec::{self, Damaged};
 use crate::epoch::{Epoch, Position};
 use bincode::{Decode, Encode};
 
-/// The version that this build writes, and the only one that it reads.
+/// The version of an event whose body is its frame.
 pub const HEADER_VERSION: u8 = 1;
+/// The version of an event whose body is its frame and a payload. The header itself is the same: who knows only
+/// [`HEADER_VERSION`] refuses such an event instead of taking it for text.
+pub const PAYLOAD_VERSION: u8 = 2;
+/// Bytes of the length before the frame.
+const LENGTH_BYTES: usize = 4;
 
 /// How an event may be treated on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
@@ -41,7 +52,7 @@ pub enum To {
 /// What a front needs to know of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Header {
-    /// [`HEADER_VERSION`].
+    /// [`HEADER_VERSION`] or [`PAYLOAD_VERSION`].
     pub version: u8,
     /// How it may be treated.
     pub kind: Kind,
@@ -102,6 +113,10 @@ impl Header {
     pub fn position(&self) -> Position {
         Position { epoch: self.epoch, rev: self.rev }
     }
+    /// Whether the body holds more than the frame.
+    pub fn has_payload(&self) -> bool {
+        self.version == PAYLOAD_VERSION
+    }
 }
 
 /// A durable event for everybody, as [`Header::durable`], of texts that stand elsewhere: what hot commands announce.
@@ -143,14 +158,44 @@ pub fn encode(header: &Header, frame: &str) -> Vec<u8> {
     bytes
 }
 
-/// Splits the bytes of an event into header and frame.
+/// The bytes of an event with a payload on the channel.
+pub fn encode_with_payload(mut header: Header, frame: &str, payload: &[u8]) -> Vec<u8> {
+    header.version = PAYLOAD_VERSION;
+    let names = header.stream.len() + header.origin.len() + header.slot.len();
+    let mut bytes = Vec::with_capacity(names + 64 + LENGTH_BYTES + frame.len() + payload.len());
+    codec::append(&mut bytes, &header);
+    bytes.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(frame.as_bytes());
+    bytes.extend_from_slice(payload);
+    bytes
+}
+
+/// Splits the bytes of an event into header and body. The body is the frame, unless there is a payload: see [`parts`].
 pub fn decode(bytes: &[u8]) -> Result<(Header, &[u8]), Damaged> {
     match bytes.first() {
-        Some(&HEADER_VERSION) => {}
-        version => return Err(Damaged(format!("event header version {version:?}, this build reads {HEADER_VERSION}"))),
+        Some(&(HEADER_VERSION | PAYLOAD_VERSION)) => {}
+        version => {
+            let message = format!("event header version {version:?}, this build reads up to {PAYLOAD_VERSION}");
+            return Err(Damaged(message));
+        }
     }
     let (header, used) = codec::decode::<Header>(bytes)?;
     Ok((header, &bytes[used..]))
+}
+
+/// Splits a body into the frame and the payload, if there is one.
+pub fn parts<'a>(header: &Header, body: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), Damaged> {
+    if !header.has_payload() {
+        return Ok((body, None));
+    }
+    split(body).map(|(frame, payload)| (frame, Some(payload))).ok_or_else(|| Damaged("an event's body is cut".into()))
+}
+
+/// Splits a frame and a payload that stand behind the frame's length; `None` if the frame is longer than what there is.
+/// Clients send and get them in the same form.
+pub fn split(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
 #[cfg(test)]
@@ -183,6 +228,21 @@ mod tests {
         assert_eq!(durable.position(), header.position());
         let kick = Header::kick(To::Connection("c1".into()));
         assert_eq!(encode(&kick, "{}"), [1, 4, 0, 0, 0, 0, 0, 0, 0, 2, 2, b'c', b'1', 0, b'{', b'}']);
+    }
+
+    #[test]
+    fn a_payload_stands_beside_the_frame_and_says_so_in_the_version() {
+        let header = Header::ephemeral("", "");
+        let bytes = encode_with_payload(header.clone(), "{}", &[0, 255]);
+        assert_eq!(bytes, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, b'{', b'}', 0, 255]);
+        let (read, body) = decode(&bytes).unwrap();
+        assert_eq!(parts(&read, body).unwrap(), (&b"{}"[..], Some(&[0, 255][..])));
+        assert_eq!(Header { version: HEADER_VERSION, ..read.clone() }, header);
+        let (plain, body) = (decode(&encode(&header, "{}")).unwrap().0, b"{}");
+        assert_eq!(parts(&plain, body).unwrap(), (&b"{}"[..], None));
+        for cut in [&b""[..], &[0, 0, 0], &[0, 0, 0, 1], &[255, 255, 255, 255, b'{']] {
+            assert!(parts(&read, cut).is_err(), "{cut:?}");
+        }
     }
 
     #[test]

@@ -401,9 +401,9 @@ pub const FAMILIES: &[Family] = &[
         commands: &[
             Entry {
                 name: "ROOM.EMIT",
-                syntax: "key event json [TO USER|CONN id] [FROM conn] [BY user]",
+                syntax: "key event json [PAYLOAD bytes] [TO USER|CONN id] [FROM conn] [BY user]",
                 summary: "Announces an event of the application that is not stored",
-                reply: "An integer: how many fronts heard it on this server. The key names the room, `stoa:{lobby}`; nothing is read or written there. `FROM` leaves that connection out.",
+                reply: "An integer: how many fronts heard it on this server. The key names the room, `stoa:{lobby}`; nothing is read or written there. `PAYLOAD` are bytes of any kind that travel beside the JSON, at most `payload-bytes-max`. `FROM` leaves that connection out.",
                 refuses: "`INVALID_JSON`, `TOO_LARGE`",
                 event: "`room.emitted`",
                 complexity: "O(fronts)",

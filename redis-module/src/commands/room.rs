@@ -16,14 +16,14 @@ use stoa_core::json;
 use stoa_core::log::{Log, Range};
 use stoa_core::names::{RoomKey, check_name};
 use stoa_core::presence::Presence;
-use stoa_core::refusal::Refusal;
+use stoa_core::refusal::{Code, Refusal};
 
 /// Most keys of one ROOM.OPEN.
 const KEYS_MAX: usize = 32;
 /// Events that bring one stream up to date; who missed more takes the snapshot. A page of bytes bounds it too.
 const RESUMED_EVENTS_MAX: usize = 2_000;
 
-/// ROOM.EMIT key event json [TO USER|CONN id] [FROM conn] [BY user]
+/// ROOM.EMIT key event json [PAYLOAD bytes] [TO USER|CONN id] [FROM conn] [BY user]
 pub(crate) fn emit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     check_database(ctx)?;
     let key = RoomKey::parse_room(args.bytes("key")?)?;
@@ -31,14 +31,20 @@ pub(crate) fn emit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     check_name("event", name).map_err(|r| Refusal::argument(r.message))?;
     let bounds = bounds();
     let data = json::checked("the data", args.bytes("json")?, bounds.message_bytes_max)?;
-    let (mut to, mut from, mut by) = (None, None, None);
+    let (mut payload, mut to, mut from, mut by) = (None, None, None, None);
     while let Some(word) = args.keyword() {
         match word.as_str() {
+            "PAYLOAD" => once(&mut payload, "PAYLOAD", args.bytes("payload")?)?,
             "TO" => once(&mut to, "TO", addressee(&mut args)?)?,
             "FROM" => once(&mut from, "FROM", args.text("conn")?)?,
             "BY" => once(&mut by, "BY", args.text("user")?)?,
             _ => return Err(unknown(&word)),
         }
+    }
+    if let Some(payload) = payload.filter(|payload| payload.len() > bounds.payload_bytes_max) {
+        let (bytes, bytes_max) = (payload.len(), bounds.payload_bytes_max);
+        let message = format!("the payload has {bytes} bytes, at most {bytes_max} are allowed (payload-bytes-max)");
+        return Err(Refusal::new(Code::TooLarge, message).into());
     }
     let mut header = Header::ephemeral("", "");
     header.to = to.unwrap_or(To::Room);
@@ -60,7 +66,10 @@ pub(crate) fn emit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         header.skip_origin = true;
     }
     frame.push('}');
-    Ok(Reply::Integer(effects::announce(ctx, key.channel, &header, &frame)))
+    Ok(Reply::Integer(match payload {
+        Some(payload) => effects::announce_with_payload(ctx, key.channel, header, &frame, payload),
+        None => effects::announce(ctx, key.channel, &header, &frame),
+    }))
 }
 
 fn addressee(args: &mut Args<'_>) -> Result<To, Trouble> {

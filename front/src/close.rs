@@ -23,6 +23,8 @@ pub enum CloseReason {
     AuthExpired,
     /// A frame beyond the bound: what follows it cannot be read safely.
     TooLarge,
+    /// Somebody ended this connection.
+    Kicked,
 }
 
 impl CloseReason {
@@ -37,6 +39,7 @@ impl CloseReason {
             CloseReason::AuthInvalid => 4501,
             CloseReason::AuthExpired => 4502,
             CloseReason::TooLarge => 4503,
+            CloseReason::Kicked => 4504,
         }
     }
 
@@ -51,6 +54,7 @@ impl CloseReason {
             CloseReason::AuthInvalid => "AUTH_INVALID",
             CloseReason::AuthExpired => "AUTH_EXPIRED",
             CloseReason::TooLarge => "TOO_LARGE",
+            CloseReason::Kicked => "KICKED",
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::auth::Auth;
 use crate::chance;
 use crate::conn::Wheel;
+use crate::conn::budget::Budget;
 use crate::drain::Drain;
 use crate::http;
 use crate::metrics::Metrics;
@@ -11,11 +12,14 @@ use crate::names::Keys;
 use crate::redis::topology::ShardRouter;
 use crate::relay::hub::Hub;
 use crate::settings::Settings;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use socket2::SockRef;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -43,11 +47,19 @@ pub struct App {
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) wheel: Arc<Wheel>,
+    /// What waits for all connections together.
+    pub(crate) queued: Arc<Budget>,
+    /// What is kept of all messages that are not complete.
+    pub(crate) partial: Arc<Budget>,
     /// How far the front has come with stopping.
     pub(crate) drain: Drain,
     /// The connections.
     pub(crate) sessions: TaskTracker,
 }
+
+/// Where a request comes from, as the socket says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerAddress(pub(crate) IpAddr);
 
 /// A running front. It has a runtime of its own, so that several run in one process and one can die alone.
 pub struct Front {
@@ -154,7 +166,12 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let metrics = Arc::new(Metrics::default());
     let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms), metrics.clone());
     let (drain, sessions) = (Drain::default(), TaskTracker::new());
-    let app = Arc::new(App { settings, auth, api, hub, metrics, wheel: Wheel::start(), drain, sessions });
+    let (queued, partial) =
+        (Budget::new(settings.queued_bytes_total_max), Budget::new(settings.partial_bytes_total_max));
+    let wheel = Wheel::start();
+    let app = Arc::new(App { settings, auth, api, hub, metrics, wheel, queued, partial, drain, sessions });
+    let relieved = app.clone();
+    tokio::spawn(async move { relieved.wheel.relieve(&relieved.queued).await });
     tracing::info!(%addr, node, demo = app.settings.demo, "listening");
     let patience = app.settings.ping_interval() + app.settings.pong_timeout();
     if let Some(address) = app.settings.metrics_listen {
@@ -183,9 +200,9 @@ async fn accept(listener: TcpListener, routes: axum::Router, patience: Duration,
     let mut until = std::pin::pin!(until);
     let service = TowerToHyperService::new(routes);
     loop {
-        let stream = tokio::select! {
+        let (stream, address) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -196,14 +213,18 @@ async fn accept(listener: TcpListener, routes: axum::Router, patience: Duration,
         };
         // What HTTP has written is out of our sight; only the system knows that nobody acknowledges it.
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
-        tokio::spawn(serve_connection(stream, service.clone()));
+        tokio::spawn(serve_connection(stream, PeerAddress(address.ip()), service.clone()));
     }
 }
 
-async fn serve_connection(stream: TcpStream, service: TowerToHyperService<axum::Router>) {
+async fn serve_connection(stream: TcpStream, peer: PeerAddress, service: TowerToHyperService<axum::Router>) {
     let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP_BUFFER_BYTES);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        service.call(request)
+    });
     // What goes wrong here is the other side's doing: it went away or does not speak HTTP.
     let _ = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }

@@ -122,7 +122,18 @@ pub struct Settings {
     #[arg(long, env = "STOA_PRESENCE_GRACE_MS", default_value_t = 30_000)]
     pub presence_grace_ms: u64,
 
-    /// Silence after which a connection is pinged, in milliseconds.
+    /// List every connection in its user's own room, with its address and what it calls itself: `devices.list` shows
+    /// them to their user, `devices.kick` ends one. Costs a call to Redis per connection and beat.
+    #[arg(long, env = "STOA_DEVICES", value_parser = FalseyValueParser::new())]
+    pub devices: bool,
+    /// Take the address of a connection from the last entry of `X-Forwarded-For`: only behind a proxy that adds it.
+    #[arg(long, env = "STOA_FORWARDED_FOR", value_parser = FalseyValueParser::new())]
+    pub forwarded_for: bool,
+    /// Time without a command, in milliseconds, after which a connection counts as `away` where it is listed; 0: never.
+    #[arg(long, env = "STOA_AWAY_AFTER_MS", default_value_t = 0)]
+    pub away_after_ms: u64,
+
+    /// Silence after which a connection is pinged, in milliseconds. Up to a fifth less, so that not all are pinged at once.
     #[arg(long, env = "STOA_PING_INTERVAL_MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(10..))]
     pub ping_interval_ms: u64,
     /// Silence after a ping that ends a connection, in milliseconds.
@@ -140,6 +151,13 @@ pub struct Settings {
     /// Durable events queued for one connection, in bytes, before it is closed as too slow.
     #[arg(long, env = "STOA_QUEUE_BYTES_MAX", default_value_t = 1024 * 1024)]
     pub queue_bytes_max: usize,
+    /// What waits for all connections together, in bytes; beyond it those for whom most waits are closed as too slow.
+    #[arg(long, env = "STOA_QUEUED_BYTES_TOTAL_MAX", default_value_t = 256 * 1024 * 1024)]
+    pub queued_bytes_total_max: usize,
+    /// What is kept of all messages that are not complete, in bytes; beyond it connections that send a large one are
+    /// closed (1013).
+    #[arg(long, env = "STOA_PARTIAL_BYTES_TOTAL_MAX", default_value_t = 256 * 1024 * 1024)]
+    pub partial_bytes_total_max: usize,
     /// Rooms that one connection may join.
     #[arg(long, env = "STOA_ROOMS_MAX", default_value_t = 100)]
     pub rooms_max: usize,
@@ -216,6 +234,10 @@ impl Settings {
     /// [`Settings::ack_timeout_ms`] as a duration.
     pub fn ack_timeout(&self) -> Duration {
         Duration::from_millis(self.ack_timeout_ms)
+    }
+    /// [`Settings::away_after_ms`] as a duration; `None` for never.
+    pub fn away_after(&self) -> Option<Duration> {
+        (self.away_after_ms > 0).then(|| Duration::from_millis(self.away_after_ms))
     }
     /// [`Settings::ping_interval_ms`] as a duration.
     pub fn ping_interval(&self) -> Duration {

@@ -115,9 +115,9 @@ pub fn frame(opcode: Opcode, payload: &[u8]) -> Bytes {
     finished(FIN | opcode as u8, payload)
 }
 
-/// A whole deflated text as one frame of a server.
-pub fn deflated_text_frame(deflated: &[u8]) -> Bytes {
-    finished(FIN | DEFLATED | Opcode::Text as u8, deflated)
+/// A whole deflated message as one frame of a server.
+pub fn deflated_frame(opcode: Opcode, deflated: &[u8]) -> Bytes {
+    finished(FIN | DEFLATED | opcode as u8, deflated)
 }
 
 /// A close frame of a server. A reason that does not fit is left out.
@@ -182,6 +182,11 @@ impl Decoder {
     pub fn new(role: Role, inflates: bool, limits: Limits) -> Self {
         let head = [0; HEAD_BYTES_MAX];
         Decoder { role, inflates, limits, head, head_len: 0, frame: None, control: Vec::new(), message: None }
+    }
+
+    /// Bytes that are kept of an unfinished message.
+    pub fn kept_bytes(&self) -> usize {
+        self.control.len() + self.message.as_ref().map_or(0, |message| message.bytes.capacity())
     }
 
     /// Whether nothing of an unfinished frame or message is kept.

@@ -3,7 +3,10 @@
 
 use super::codec::{self, Opcode};
 use super::deflate;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 use stoa_core::event::{Header, Kind};
 
@@ -29,9 +32,9 @@ pub enum Class {
 /// How a connection wants its events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// A WebSocket text frame.
+    /// A WebSocket frame: text, or binary if the event has a payload.
     Plain,
-    /// A WebSocket text frame, deflated where that makes it smaller.
+    /// The same, deflated where that makes it smaller.
     Deflated,
 }
 
@@ -44,9 +47,18 @@ pub struct Event {
     pub text: Text,
     /// How it may be treated in a queue.
     pub class: Class,
+    payload: Option<Box<Payload>>,
     plain: OnceLock<Bytes>,
     /// Empty: deflating does not make it smaller.
     deflated: OnceLock<Bytes>,
+}
+
+/// Bytes of the application beside the JSON.
+#[derive(Debug)]
+struct Payload {
+    bytes: Bytes,
+    /// The event with them inside, for whoever takes only text.
+    as_text: OnceLock<String>,
 }
 
 impl Event {
@@ -59,23 +71,59 @@ impl Event {
             }
             Kind::Durable | Kind::Heads | Kind::Reset | Kind::Kick => Class::Durable,
         };
-        Event { header, text, class, plain: OnceLock::new(), deflated: OnceLock::new() }
+        Event { header, text, class, payload: None, plain: OnceLock::new(), deflated: OnceLock::new() }
+    }
+
+    /// The event with bytes beside its text.
+    pub fn with_payload(mut self, bytes: Bytes) -> Self {
+        self.payload = Some(Box::new(Payload { bytes, as_text: OnceLock::new() }));
+        self
+    }
+
+    /// What it counts towards every bound, in bytes: its text and its payload.
+    pub fn bytes(&self) -> usize {
+        self.text.len() + self.payload.as_ref().map_or(0, |payload| payload.bytes.len())
+    }
+
+    /// The event as text alone: a payload stands in it as `"payload":"<base64>"`.
+    pub fn as_text(&self) -> &str {
+        let Some(Payload { bytes, as_text }) = self.payload.as_deref() else { return &self.text };
+        as_text.get_or_init(|| {
+            let fields = self.text.strip_suffix('}').unwrap_or(&self.text);
+            format!("{fields},\"payload\":\"{}\"}}", STANDARD.encode(bytes))
+        })
     }
 
     /// The event as a finished frame.
     pub fn frame(&self, form: Form) -> &Bytes {
-        if form == Form::Deflated && self.text.len() >= DEFLATE_BYTES_MIN {
+        if form == Form::Deflated && self.bytes() >= DEFLATE_BYTES_MIN {
             let frame = self.deflated.get_or_init(|| self.deflate());
             if !frame.is_empty() {
                 return frame;
             }
         }
-        self.plain.get_or_init(|| codec::frame(Opcode::Text, self.text.as_bytes()))
+        self.plain.get_or_init(|| {
+            let (opcode, content) = self.content();
+            codec::frame(opcode, &content)
+        })
     }
 
     fn deflate(&self) -> Bytes {
-        let deflated = deflate::deflate(self.text.as_bytes()).filter(|deflated| deflated.len() < self.text.len());
-        deflated.map_or_else(Bytes::new, |deflated| codec::deflated_text_frame(&deflated))
+        let (opcode, content) = self.content();
+        let deflated = deflate::deflate(&content).filter(|deflated| deflated.len() < content.len());
+        deflated.map_or_else(Bytes::new, |deflated| codec::deflated_frame(opcode, &deflated))
+    }
+
+    /// What a WebSocket message of it holds: the text; or the length of the text, the text, the payload.
+    fn content(&self) -> (Opcode, Cow<'_, [u8]>) {
+        let text = self.text.as_bytes();
+        match &self.payload {
+            None => (Opcode::Text, Cow::Borrowed(text)),
+            Some(payload) => {
+                let length = (text.len() as u32).to_be_bytes();
+                (Opcode::Binary, Cow::Owned([&length, text, &payload.bytes].concat()))
+            }
+        }
     }
 }
 
@@ -92,16 +140,16 @@ pub struct Batch {
 impl Batch {
     /// A batch that begins with one event.
     pub fn new(room: Arc<str>, event: Arc<Event>) -> Self {
-        let bytes = event.text.len();
+        let bytes = event.bytes();
         Batch { room, events: vec![event], bytes, plain: OnceLock::new(), deflated: OnceLock::new() }
     }
 
     /// Appends an event if there is room for it; gives it back otherwise. Not after a form was asked for.
     pub fn append(&mut self, event: Arc<Event>) -> Result<(), Arc<Event>> {
-        if self.bytes + event.text.len() > BATCH_BYTES_MAX {
+        if self.bytes + event.bytes() > BATCH_BYTES_MAX {
             return Err(event);
         }
-        self.bytes += event.text.len();
+        self.bytes += event.bytes();
         self.events.push(event);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! Read in this order: `event` is what goes out, `queue` the bounds, `codec` and `deflate` the wire without I/O, `socket`
 //! and [`upgrade`] the I/O, `wheel` the time.
 
+pub mod budget;
 pub mod codec;
 pub mod deflate;
 pub mod upgrade;
@@ -28,10 +29,12 @@ pub use text::Text;
 pub(crate) use wheel::Wheel;
 
 use crate::close::CloseReason;
+use crate::names::Room;
+use budget::Budget;
 use pulled::Pulled;
 use queue::Overflow;
 use socket::Socket;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -46,8 +49,11 @@ pub struct Conn {
     /// Chosen by the front; clients see it.
     pub id: Arc<str>,
     queue_bytes_max: usize,
-    /// Tells the session that something it waits for may have come: room in the queue, the end, or its time.
+    /// Tells the session that something it waits for may have come: room in the queue, the end, its time, or that it
+    /// is out of a room.
     changed: Notify,
+    /// Rooms that the connection was taken out of, until its session has heard of it.
+    lost: Mutex<Vec<Room>>,
     outlet: Outlet,
 }
 
@@ -58,18 +64,18 @@ enum Outlet {
 }
 
 impl Conn {
-    /// A connection whose outlet takes what is queued by [`Conn::pull`].
-    pub fn pulled(id: &str, queue_bytes_max: usize) -> Arc<Self> {
-        Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::default()))
+    /// A connection whose outlet takes what is queued by [`Conn::pull`]. All queues together hold `total`.
+    pub fn pulled(id: &str, queue_bytes_max: usize, total: &Arc<Budget>) -> Arc<Self> {
+        Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::new(total)))
     }
 
     /// A WebSocket after its handshake.
-    fn socket(id: &str, queue_bytes_max: usize, stream: TcpStream, form: Form) -> Arc<Self> {
-        Self::new(id, queue_bytes_max, Outlet::Socket(Socket::new(stream, form)))
+    fn socket(id: &str, queue_bytes_max: usize, stream: TcpStream, form: Form, total: &Arc<Budget>) -> Arc<Self> {
+        Self::new(id, queue_bytes_max, Outlet::Socket(Socket::new(stream, form, total)))
     }
 
     fn new(id: &str, queue_bytes_max: usize, outlet: Outlet) -> Arc<Self> {
-        Arc::new(Conn { id: id.into(), queue_bytes_max, changed: Notify::new(), outlet })
+        Arc::new(Conn { id: id.into(), queue_bytes_max, changed: Notify::new(), lost: Mutex::default(), outlet })
     }
 
     /// Sends events. If durable ones no longer fit, the connection is closed: the client resumes without loss.
@@ -118,6 +124,14 @@ impl Conn {
         }
     }
 
+    /// Bytes that wait for this connection.
+    pub fn queued_bytes(&self) -> usize {
+        match &self.outlet {
+            Outlet::Socket(socket) => socket.queued_bytes(),
+            Outlet::Pulled(pulled) => pulled.queued_bytes(),
+        }
+    }
+
     /// Whether so many replies wait that no further command should be read.
     pub fn is_congested(&self) -> bool {
         match &self.outlet {
@@ -129,6 +143,31 @@ impl Conn {
     /// Returns once the connection may no longer be congested, has been closed, or was woken. For one waiter.
     pub async fn changed(&self) {
         self.changed.notified().await;
+    }
+
+    /// Tells the session that the connection is out of a room.
+    pub fn lose(&self, room: Room) {
+        self.lost().push(room);
+        self.changed.notify_one();
+    }
+
+    /// It is in that room again, and has not heard that it was out.
+    pub fn regain(&self, room: &Room) {
+        self.lost().retain(|lost| lost != room);
+    }
+
+    /// The rooms that the connection is out of, each told once.
+    pub fn take_lost(&self) -> Vec<Room> {
+        std::mem::take(&mut *self.lost())
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<Room>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether commands come over it, or it only listens.
+    pub fn hears_commands(&self) -> bool {
+        matches!(self.outlet, Outlet::Socket(_))
     }
 
     /// Makes the session look at the clock.
@@ -159,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_cannot_keep_up_with_durable_events_is_closed() {
-        let conn = Conn::pulled("k1", 100);
+        let conn = Conn::pulled("k1", 100, &Budget::new(usize::MAX));
         conn.send(&batch(&"x".repeat(500)));
         assert_eq!(conn.closing(), None, "one event may be larger than the bound");
         conn.send(&batch("y"));
@@ -169,7 +208,7 @@ mod tests {
 
     #[tokio::test]
     async fn replies_never_close_but_stop_the_reading() {
-        let conn = Conn::pulled("k1", 100);
+        let conn = Conn::pulled("k1", 100, &Budget::new(usize::MAX));
         conn.reply("x".repeat(REPLY_BYTES_MAX + 1));
         assert!(conn.is_congested() && conn.closing().is_none());
         assert!(matches!(conn.pull().await, Some(Parcel::Reply(_))));
@@ -179,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_reason_to_close_stays_and_comes_after_what_is_queued() {
-        let conn = Conn::pulled("k1", 100);
+        let conn = Conn::pulled("k1", 100, &Budget::new(usize::MAX));
         conn.reply("bye".into());
         conn.close(CloseReason::Shutdown);
         conn.close(CloseReason::Slow);
@@ -191,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn events_come_with_their_room_and_their_position() {
-        let conn = Conn::pulled("k1", 100);
+        let conn = Conn::pulled("k1", 100, &Budget::new(usize::MAX));
         conn.send(&batch("{}"));
         let Some(Parcel::Event(room, event)) = conn.pull().await else { panic!("an event waits") };
         assert_eq!((&*room, event.header.stream.as_str(), event.header.rev, &*event.text), ("lobby", "log", 1, "{}"));

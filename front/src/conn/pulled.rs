@@ -1,25 +1,39 @@
 //! An outlet that comes for what waits when it can take it, and writes its own form of it.
 
+use super::budget::{Budget, Share};
 use super::event::{Batch, Class};
 use super::queue::{Overflow, Parcel, Queue};
 use super::{REPLY_BYTES_MAX, Text};
 use crate::close::CloseReason;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pulled {
     state: Mutex<State>,
     arrived: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     queue: Queue<Parcel>,
+    /// What the queue holds of all queues' budget.
+    share: Share,
     closing: Option<CloseReason>,
 }
 
+impl State {
+    fn settle(&mut self) {
+        self.share.set(self.queue.bytes());
+    }
+}
+
 impl Pulled {
+    pub(super) fn new(total: &Arc<Budget>) -> Self {
+        let state = State { queue: Queue::default(), share: Share::of(total), closing: None };
+        Pulled { state: Mutex::new(state), arrived: Notify::new() }
+    }
+
     pub(super) fn send(&self, batch: &Batch, durable_bytes_max: usize) -> Result<(), Overflow> {
         self.offer(|queue| queue.offer_batch(batch, durable_bytes_max))
     }
@@ -37,6 +51,7 @@ impl Pulled {
         let mut state = self.lock();
         if state.closing.is_none() {
             offer(&mut state.queue)?;
+            state.settle();
             self.arrived.notify_one();
         }
         Ok(())
@@ -51,6 +66,7 @@ impl Pulled {
         state.closing = Some(reason);
         if !reason.drains() {
             state.queue = Queue::default();
+            state.settle();
         }
         self.arrived.notify_one();
         true
@@ -58,6 +74,10 @@ impl Pulled {
 
     pub(super) fn closing(&self) -> Option<CloseReason> {
         self.lock().closing
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.lock().share.bytes()
     }
 
     pub(super) fn is_congested(&self) -> bool {
@@ -70,6 +90,7 @@ impl Pulled {
                 let mut state = self.lock();
                 let was_congested = state.queue.reply_bytes() > REPLY_BYTES_MAX;
                 if let Some(parcel) = state.queue.pop() {
+                    state.settle();
                     if was_congested && state.queue.reply_bytes() <= REPLY_BYTES_MAX {
                         changed.notify_one();
                     }

@@ -32,7 +32,7 @@ pub enum Parcel {
 impl Weight for Parcel {
     fn bytes(&self) -> usize {
         match self {
-            Parcel::Event(_, event) => event.text.len(),
+            Parcel::Event(_, event) => event.bytes(),
             Parcel::Reply(text) => text.len(),
             Parcel::Ping => 0,
         }
@@ -73,7 +73,8 @@ impl<T: Weight> Queue<T> {
             Class::Durable => {}
             Class::Ephemeral(slot) => {
                 let Some(item) = self.replace(slot.as_ref(), item) else { return Ok(()) };
-                if self.event_bytes + item.bytes() <= EPHEMERAL_BYTES_MAX {
+                // As above: what is large by itself goes if nothing is before it.
+                if self.event_bytes == 0 || self.event_bytes + item.bytes() <= EPHEMERAL_BYTES_MAX {
                     self.push(class.clone(), item);
                 }
                 return Ok(());
@@ -128,6 +129,11 @@ impl<T: Weight> Queue<T> {
         self.items.is_empty()
     }
 
+    /// Bytes that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.event_bytes + self.reply_bytes
+    }
+
     /// Bytes of answers that wait.
     pub(super) fn reply_bytes(&self) -> usize {
         self.reply_bytes
@@ -179,6 +185,11 @@ mod tests {
         offer(&mut queue, Class::Durable, &"x".repeat(EPHEMERAL_BYTES_MAX)).unwrap();
         offer(&mut queue, Class::Ephemeral(None), "e").unwrap();
         assert_eq!(queued(&queue).len(), 1);
+        queue.pop();
+        for text in ["large", "dropped"] {
+            offer(&mut queue, Class::Ephemeral(None), &text.repeat(EPHEMERAL_BYTES_MAX)).unwrap();
+        }
+        assert_eq!(queued(&queue), ["large".repeat(EPHEMERAL_BYTES_MAX)], "one may be larger than the bound");
     }
 
     #[test]

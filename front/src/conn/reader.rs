@@ -1,5 +1,6 @@
-//! The reading half of a WebSocket: bytes in, texts out. Between two messages a connection keeps nothing.
+//! The reading half of a WebSocket: bytes in, messages out. Between two messages a connection keeps nothing.
 
+use super::budget::{Budget, Share};
 use super::codec::{Decoder, Fault, Message};
 use super::socket::{Ending, Socket};
 use super::{Conn, Outlet};
@@ -28,6 +29,8 @@ pub(super) struct Reader {
     /// What was read behind the last message that was taken.
     ahead: Vec<u8>,
     ahead_at: usize,
+    /// What is kept of all readers' budget.
+    share: Share,
     /// When the message began that is not complete.
     began: Option<Instant>,
     /// How the other side has ended the connection, if it can still be answered.
@@ -36,8 +39,9 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Reads on behind what was read with the handshake.
-    pub(super) fn new(conn: Arc<Conn>, decoder: Decoder, ahead: &[u8]) -> Self {
-        Reader { conn, decoder, ahead: ahead.to_vec(), ahead_at: 0, began: None, ending: None }
+    pub(super) fn new(conn: Arc<Conn>, decoder: Decoder, ahead: &[u8], total: &Arc<Budget>) -> Self {
+        let share = Share::of(total);
+        Reader { conn, decoder, ahead: ahead.to_vec(), ahead_at: 0, share, began: None, ending: None }
     }
 
     pub(super) fn ending(&self) -> Option<Ending> {
@@ -78,6 +82,7 @@ impl Reader {
             self.ahead_at = ahead.len() - left;
             self.ahead = ahead;
         }
+        self.share.set(self.decoder.kept_bytes() + self.ahead.len());
         self.take(socket, next)
     }
 
@@ -85,6 +90,10 @@ impl Reader {
     fn read(&mut self, socket: &Socket, mut bytes: &mut [u8]) -> Incoming {
         let next = self.decoder.next(&mut bytes);
         (self.ahead, self.ahead_at) = (bytes.to_vec(), 0);
+        self.share.set(self.decoder.kept_bytes() + self.ahead.len());
+        if self.share.is_exceeded() && self.share.bytes() > READ_BYTES {
+            return self.fault(1013, "too much is being received; try again later");
+        }
         if let Some(incoming) = self.take(socket, next) {
             return incoming;
         }
@@ -104,7 +113,7 @@ impl Reader {
         Some(match next {
             Ok(None) => return None,
             Ok(Some(Message::Text(text))) => Incoming::Text(text),
-            Ok(Some(Message::Binary(_))) => Incoming::Binary,
+            Ok(Some(Message::Binary(bytes))) => Incoming::Binary(bytes),
             Ok(Some(Message::Ping(payload))) => {
                 socket.pong(&payload);
                 Incoming::Alive

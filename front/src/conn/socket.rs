@@ -4,6 +4,7 @@
 //! the bare TCP stream.
 
 use super::REPLY_BYTES_MAX;
+use super::budget::{Budget, Share};
 use super::codec::{self, Opcode};
 use super::event::{Batch, Class, Form};
 use super::queue::{Overflow, Queue};
@@ -11,7 +12,7 @@ use crate::close::CloseReason;
 use bytes::{Buf, Bytes};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind, IoSlice};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -22,6 +23,8 @@ const PIECES_AT_ONCE: usize = 64;
 pub(super) struct Socket {
     pub(super) stream: TcpStream,
     form: Form,
+    /// What all queues may hold.
+    total: Arc<Budget>,
     state: Mutex<State>,
     /// Tells the connection's own task that something waits.
     waiting: Notify,
@@ -37,11 +40,13 @@ struct State {
     is_broken: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Backlog {
     /// The rest of a frame whose beginning is written: nothing else may be written before it.
     begun: Bytes,
     queue: Queue<Bytes>,
+    /// What both hold of all queues' budget.
+    share: Share,
 }
 
 /// How a connection ends.
@@ -75,8 +80,8 @@ enum Progress {
 }
 
 impl Socket {
-    pub(super) fn new(stream: TcpStream, form: Form) -> Self {
-        Socket { stream, form, state: Mutex::default(), waiting: Notify::new() }
+    pub(super) fn new(stream: TcpStream, form: Form, total: &Arc<Budget>) -> Self {
+        Socket { stream, form, total: total.clone(), state: Mutex::default(), waiting: Notify::new() }
     }
 
     pub(super) fn send(&self, batch: &Batch, durable_bytes_max: usize) -> Result<(), Overflow> {
@@ -92,7 +97,8 @@ impl Socket {
                 return Ok(());
             }
         }
-        let backlog = state.backlog.get_or_insert_default();
+        let backlog = state.backlog(&self.total);
+        let mut queued = Ok(());
         for event in batch.events() {
             let frame = event.frame(self.form);
             if written >= frame.len() {
@@ -101,11 +107,16 @@ impl Socket {
                 backlog.begun = frame.slice(written..);
                 written = 0;
             } else {
-                backlog.queue.offer(&event.class, frame.clone(), durable_bytes_max)?;
+                queued = backlog.queue.offer(&event.class, frame.clone(), durable_bytes_max);
+            }
+            // Nothing may come behind a hole.
+            if queued.is_err() {
+                break;
             }
         }
+        backlog.settle();
         self.waiting.notify_one();
-        Ok(())
+        queued
     }
 
     pub(super) fn reply(&self, text: &str) {
@@ -130,13 +141,14 @@ impl Socket {
         if written == frame.len() {
             return;
         }
-        let backlog = state.backlog.get_or_insert_default();
+        let backlog = state.backlog(&self.total);
         if written > 0 {
             backlog.begun = frame.slice(written..);
         } else {
             // Answers always fit.
             let _ = backlog.queue.offer(&Class::Reply, frame, usize::MAX);
         }
+        backlog.settle();
         self.waiting.notify_one();
     }
 
@@ -170,6 +182,7 @@ impl Socket {
             && let Some(backlog) = &mut state.backlog
         {
             backlog.queue = Queue::default();
+            backlog.settle();
         }
         self.waiting.notify_one();
         true
@@ -180,6 +193,10 @@ impl Socket {
             Some(Ending::Reason(reason)) => Some(reason),
             _ => None,
         }
+    }
+
+    pub(super) fn queued_bytes(&self) -> usize {
+        self.lock().backlog.as_ref().map_or(0, |backlog| backlog.share.bytes())
     }
 
     pub(super) fn is_congested(&self) -> bool {
@@ -211,7 +228,7 @@ impl Socket {
                     Some(_) if state.said_goodbye => return Ok(Progress::Ended),
                     Some(ending) => {
                         state.said_goodbye = true;
-                        state.backlog.get_or_insert_default().begun = ending.frame();
+                        state.backlog(&self.total).begun = ending.frame();
                         continue;
                     }
                 }
@@ -243,6 +260,12 @@ impl State {
     fn is_over(&self) -> bool {
         self.ending.is_some() || self.is_broken
     }
+
+    fn backlog(&mut self, total: &Arc<Budget>) -> &mut Backlog {
+        self.backlog.get_or_insert_with(|| {
+            Box::new(Backlog { begun: Bytes::new(), queue: Queue::default(), share: Share::of(total) })
+        })
+    }
 }
 
 impl Backlog {
@@ -257,8 +280,17 @@ impl Backlog {
         pieces.iter_mut().zip(next).map(|(piece, bytes)| *piece = IoSlice::new(bytes)).count()
     }
 
+    fn settle(&mut self) {
+        self.share.set(self.begun.len() + self.queue.bytes());
+    }
+
     /// Takes away what is written.
-    fn advance(&mut self, mut written: usize) {
+    fn advance(&mut self, written: usize) {
+        self.pop(written);
+        self.settle();
+    }
+
+    fn pop(&mut self, mut written: usize) {
         loop {
             let now = written.min(self.begun.len());
             self.begun.advance(now);

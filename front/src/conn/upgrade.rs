@@ -9,7 +9,7 @@ use super::{Conn, Form, Outlet, deflate};
 use crate::chance;
 use crate::close::CloseReason;
 use crate::serve::App;
-use crate::session;
+use crate::session::{self, Visitor};
 use axum::extract::Request;
 use axum::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -66,7 +66,7 @@ impl Handshake {
     }
 
     /// Answers with 101 and serves the WebSocket.
-    pub(crate) fn accept(self, app: Arc<App>, mut request: Request, bearer: Option<String>) -> Response {
+    pub(crate) fn accept(self, app: Arc<App>, mut request: Request, visitor: Visitor) -> Response {
         let upgrade = hyper::upgrade::on(&mut request);
         let form = if self.extensions.is_some() { Form::Deflated } else { Form::Plain };
         let sessions = app.sessions.clone();
@@ -77,7 +77,7 @@ impl Handshake {
                 tracing::error!("the stream under a WebSocket is not TCP");
                 return;
             };
-            let serving = serve(app.clone(), parts.io.into_inner(), &parts.read_buf, form, bearer);
+            let serving = serve(app.clone(), parts.io.into_inner(), &parts.read_buf, form, visitor);
             app.sessions.spawn(serving);
         }));
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -135,23 +135,23 @@ fn serve(
     stream: TcpStream,
     ahead: &Bytes,
     form: Form,
-    bearer: Option<String>,
+    visitor: Visitor,
 ) -> impl Future<Output = ()> + use<> {
     let settings = &app.settings;
-    let conn = Conn::socket(&format!("k{}", chance::id()), settings.queue_bytes_max, stream, form);
+    let conn = Conn::socket(&format!("k{}", chance::id()), settings.queue_bytes_max, stream, form, &app.queued);
     let limits = Limits { message_bytes_max: settings.frame_bytes_max };
     let decoder = Decoder::new(Role::Server, form == Form::Deflated, limits);
     // In a box, since a future keeps its arguments twice.
-    let reader = Box::new(Reader::new(conn.clone(), decoder, ahead));
-    run(app, conn, reader, bearer)
+    let reader = Box::new(Reader::new(conn.clone(), decoder, ahead, &app.partial));
+    run(app, conn, reader, visitor)
 }
 
-async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, bearer: Option<String>) {
+async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, visitor: Visitor) {
     let Outlet::Socket(socket) = &conn.outlet else { return };
     let ending = tokio::select! {
         // First the reader: a goodbye that was read says more than a socket that can no longer be written.
         biased;
-        reason = session::run(app, conn.clone(), &mut *reader, bearer) => reason.map(Ending::Reason).or(reader.ending()),
+        reason = session::run(app, conn.clone(), &mut *reader, visitor) => reason.map(Ending::Reason).or(reader.ending()),
         // One that has come to its end leaves the last word to the session.
         Err(_) = socket.flush(&conn.changed) => None,
     };

@@ -7,6 +7,8 @@
 //! timer of the runtime over 100.
 
 use super::Conn;
+use super::budget::Budget;
+use crate::close::CloseReason;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -52,8 +54,27 @@ impl Wheel {
 
     /// Wakes everybody who waits: something has changed for all.
     pub(crate) fn wake_all(&self) {
-        let all: Vec<Weak<Conn>> = self.lock().slots.iter().flatten().cloned().collect();
-        all.iter().filter_map(Weak::upgrade).for_each(|conn| conn.wake());
+        self.everybody().iter().for_each(|conn| conn.wake());
+    }
+
+    /// Closes those for whom most waits until the budget is relieved, whenever too much waits in all.
+    pub(crate) async fn relieve(&self, budget: &Budget) {
+        loop {
+            budget.exceeded().await;
+            let mut all: Vec<_> = self.everybody().into_iter().map(|conn| (conn.queued_bytes(), conn)).collect();
+            all.sort_unstable_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+            for (bytes, conn) in all.iter().take_while(|(bytes, _)| *bytes > 0) {
+                if budget.is_relieved() {
+                    break;
+                }
+                tracing::warn!(connection = %conn.id, bytes, "too much waits for all; closing who is furthest behind");
+                conn.close(CloseReason::Slow);
+            }
+        }
+    }
+
+    fn everybody(&self) -> Vec<Arc<Conn>> {
+        self.lock().slots.iter().flatten().filter_map(Weak::upgrade).collect()
     }
 
     /// Wakes all whose slot has come.
@@ -94,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_woken_after_their_time_and_not_long_after() {
-        let (wheel, conn) = (Wheel::start(), Conn::pulled("k1", 100));
+        let (wheel, conn) = (Wheel::start(), Conn::pulled("k1", 100, &Budget::new(usize::MAX)));
         let began = Instant::now();
         for wait_ms in [0, 1, 150, 350] {
             let at = Instant::now() + Duration::from_millis(wait_ms);
@@ -107,15 +128,38 @@ mod tests {
 
     #[tokio::test]
     async fn who_waits_long_is_woken_in_between() {
-        let (wheel, conn) = (Wheel::start(), Conn::pulled("k1", 100));
+        let (wheel, conn) = (Wheel::start(), Conn::pulled("k1", 100, &Budget::new(usize::MAX)));
         let far = Instant::now() + Duration::from_secs(3600);
         let promised = wheel.wake(&conn, far) - Instant::now();
         assert!(promised > Duration::from_secs(45) && promised < Duration::from_secs(52), "{promised:?}");
     }
 
     #[tokio::test]
+    async fn who_is_furthest_behind_goes_when_too_much_waits_in_all() {
+        let (wheel, budget) = (Wheel::start(), Budget::new(1_000));
+        let conns = [300, 500, 250].map(|bytes| {
+            let conn = Conn::pulled("k", usize::MAX, &budget);
+            wheel.wake(&conn, Instant::now() + Duration::from_secs(20));
+            conn.reply("x".repeat(bytes));
+            conn
+        });
+        let relieved = async {
+            while !budget.is_relieved() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = wheel.relieve(&budget) => {}
+            () = relieved => {}
+        }
+        let closing = conns.each_ref().map(|conn| conn.closing());
+        assert_eq!(closing, [None, Some(CloseReason::Slow), None]);
+        assert_eq!(budget.bytes(), 550);
+    }
+
+    #[tokio::test]
     async fn the_wheel_keeps_nobody_alive() {
-        let (wheel, conn) = (Wheel::start(), Conn::pulled("k1", 100));
+        let (wheel, conn) = (Wheel::start(), Conn::pulled("k1", 100, &Budget::new(usize::MAX)));
         wheel.wake(&conn, Instant::now() + Duration::from_secs(20));
         assert_eq!(Arc::strong_count(&conn), 1);
     }

@@ -46,6 +46,10 @@ pub enum Code {
     Forgotten,
     /// The message does not stream (any more).
     Closed,
+    /// Somebody took this connection out of the room.
+    Kicked,
+    /// This front does not offer the command: a setting has to be on.
+    Disabled,
     /// The room is full.
     Full,
     /// Too much of this.
@@ -61,7 +65,7 @@ pub enum Code {
 }
 
 impl Code {
-    const ALL: [(Code, &'static str); 25] = [
+    const ALL: [(Code, &'static str); 27] = [
         (Code::InvalidFrame, "INVALID_FRAME"),
         (Code::UnknownCommand, "UNKNOWN_COMMAND"),
         (Code::InvalidArgument, "INVALID_ARGUMENT"),
@@ -81,6 +85,8 @@ impl Code {
         (Code::Reset, "RESET"),
         (Code::Forgotten, "FORGOTTEN"),
         (Code::Closed, "CLOSED"),
+        (Code::Kicked, "KICKED"),
+        (Code::Disabled, "DISABLED"),
         (Code::Full, "FULL"),
         (Code::RateLimited, "RATE_LIMITED"),
         (Code::Busy, "BUSY"),

@@ -100,12 +100,33 @@ pub struct Message {
     seq: Option<u64>,
 }
 
+/// Where a connection points in a room.
+#[derive(Debug, JsonSchema)]
+pub struct Pointer {
+    connection: String,
+    user: String,
+    /// As it was told.
+    cursor: serde_json::Value,
+}
+
+/// Where people are: in the text of a document, or, for presence, in whatever the application shows.
+#[derive(Debug, JsonSchema)]
+#[serde(untagged)]
+pub enum Cursors {
+    Document(Vec<Cursor>),
+    Presence(Vec<Pointer>),
+}
+
 /// Somebody who is here.
 #[derive(Debug, JsonSchema)]
 pub struct Member {
     user: String,
     connections: u64,
     since_ms: u64,
+    /// `online`, `away`, `busy`, or one of the application's own.
+    status: String,
+    /// `#3d7ab8`: follows from the user alone.
+    color: String,
     data: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -148,8 +169,8 @@ pub enum StreamPart {
         mentions: Option<u64>,
         /// Presence: who types.
         typing: Option<Vec<String>>,
-        /// Document: where people are, in the text of `rev`.
-        cursors: Option<Vec<Cursor>>,
+        /// Document: where people are, in the text of `rev`. Presence: where they point.
+        cursors: Option<Cursors>,
     },
     /// Forget what you hold and take this.
     Snapshot(Snapshot),
@@ -188,8 +209,8 @@ pub struct Snapshot {
     kind: Option<String>,
     /// Document: the text.
     content: Option<String>,
-    /// Document: where people are, in the text of `rev`.
-    cursors: Option<Vec<Cursor>>,
+    /// Document: where people are, in the text of `rev`. Presence: where they point.
+    cursors: Option<Cursors>,
 }
 
 /// What a front pushes.
@@ -286,6 +307,17 @@ pub enum Event {
     /// Everybody who types now.
     #[serde(rename = "presence.typing")]
     PresenceTyping { room: String, users: Vec<String> },
+    /// Pointers came, moved, went: those that changed since the last such event.
+    #[serde(rename = "presence.cursors")]
+    PresenceCursors {
+        room: String,
+        cursors: Vec<Pointer>,
+        /// Connections whose pointer is gone.
+        gone: Vec<String>,
+    },
+    /// This connection was taken out of the room; if it is the user's own, the connection ends next.
+    #[serde(rename = "room.kicked")]
+    RoomKicked { room: String, reason: Option<String>, by: Option<String> },
     /// An ephemeral event of the application.
     #[serde(rename = "room.emitted")]
     RoomEmitted {
@@ -294,6 +326,8 @@ pub enum Event {
         data: serde_json::Value,
         user: Option<String>,
         connection: Option<String>,
+        /// Base64, over `/sse`; over a WebSocket the bytes follow the frame in a binary message.
+        payload: Option<String>,
     },
     /// This front stops and ends the connection next: come back after that time.
     #[serde(rename = "connection.closing")]

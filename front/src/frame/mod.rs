@@ -10,14 +10,15 @@ pub mod listening;
 pub mod reply;
 
 pub use command::{
-    Command, Connect, Create, CursorAt, CursorOrNull, DocClose, DocCursor, DocGet, DocInfo, DocOpen, DocOps,
-    DocRestore, DocSubmit, DocTag, DocUndo, Envelope, JoinOptions, MsgAppend, MsgEdit, MsgFinish, MsgNumber, MsgPost,
-    MsgRange, MsgReaction, MsgWrite, Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly,
+    Command, Connect, Create, CursorAt, CursorOrNull, DevicesKick, DocClose, DocCursor, DocGet, DocInfo, DocOpen,
+    DocOps, DocRestore, DocSubmit, DocTag, DocUndo, Envelope, JoinOptions, MsgAppend, MsgEdit, MsgFinish, MsgNumber,
+    MsgPost, MsgRange, MsgReaction, MsgWrite, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet,
+    PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly, split_binary,
 };
 pub use error::{Code, FrameError};
 pub use events::{
-    Because, Body, BodyOrNull, Component, Cursor, Departure, Event, Member, Message, Reaction, ReadMark, Snapshot,
-    StreamPart, Version,
+    Because, Body, BodyOrNull, Component, Cursor, Cursors, Departure, Event, Member, Message, Pointer, Reaction,
+    ReadMark, Snapshot, StreamPart, Version,
 };
 pub use reply::Reply;
 
@@ -58,6 +59,9 @@ mod tests {
             "doc.submit",
             "doc.undo",
             "presence.typing",
+            "presence.cursors",
+            "room.kicked",
+            "devices.list",
             "msg.posted",
             "msg.append",
             "msg.reacted",

@@ -1,8 +1,10 @@
 //! Who may ask, for requests that are not WebSockets.
 
 use crate::frame::{Code, FrameError, reply};
+use crate::serve::PeerAddress;
+use crate::session::Device;
 use crate::settings::Settings;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
@@ -10,6 +12,33 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// How long a browser remembers what it was told of origins.
 const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
+
+/// Kept of what a client calls itself, in bytes: browsers take some 150.
+const AGENT_BYTES_MAX: usize = 256;
+/// Kept of an address that a proxy names, in bytes: the longest has 45.
+const ADDRESS_BYTES_MAX: usize = 64;
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Where a request comes from and what sent it, where connections are listed with their user.
+pub(super) fn device(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Option<Device> {
+    if !settings.devices {
+        return None;
+    }
+    let forwarded = || {
+        // Only the last entry is from the proxy in front; whoever asks writes the others as they like.
+        let value = headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+        value.rsplit(',').next().map(|address| start(address.trim(), ADDRESS_BYTES_MAX))
+    };
+    let named = if settings.forwarded_for { forwarded() } else { None };
+    let address = named.or_else(|| peer.map(|peer| peer.0.to_string())).unwrap_or_default();
+    let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Some(Device { address, agent: start(agent, AGENT_BYTES_MAX) })
+}
+
+/// The first bytes of a header, which is ASCII once it is a text.
+fn start(text: &str, bytes_max: usize) -> String {
+    text.get(..bytes_max).unwrap_or(text).to_owned()
+}
 
 /// The token in `Authorization: Bearer`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {

@@ -8,6 +8,7 @@ mod sse;
 use crate::auth::DISPLAY_NAME_BYTES_MAX;
 use crate::conn::upgrade::Handshake;
 use crate::serve::App;
+use crate::session::Visitor;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY};
 use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
@@ -88,8 +89,10 @@ async fn door(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
 
 async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
     let bearer = access::bearer(request.headers());
+    let device = access::device(&app.settings, request.headers(), request.extensions().get());
+    let visitor = Visitor { bearer, device };
     match Handshake::check(&request) {
-        Ok(handshake) => handshake.accept(app, request, bearer),
+        Ok(handshake) => handshake.accept(app, request, visitor),
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -99,22 +99,29 @@ fn start(
     if matches!(command, Command::Ping) {
         return Ok(Box::pin(async { Ok("{}".into()) }));
     }
+    if matches!(command, Command::DevicesList | Command::DevicesKick(_)) {
+        calls::check_devices(&app.settings)?;
+        let room = asker.identity.personal_room();
+        return Ok(Box::pin(calls::call(app.api.clone(), asker.caller.clone(), room, command)));
+    }
     let Some((room, verb)) = calls::access(&command) else {
         let message = format!("{}: this belongs to a stream: open /sse with another `resume`", command.name());
         return Err(FrameError::new(Code::InvalidArgument, message));
     };
     let room = allowed(&asker.identity, room, verb)?;
-    let needs_connection =
-        matches!(command, Command::PresenceSet(_) | Command::PresenceTyping(_) | Command::DocCursor(_));
+    let needs_connection = matches!(
+        command,
+        Command::PresenceSet(_) | Command::PresenceTyping(_) | Command::PresenceCursor(_) | Command::DocCursor(_)
+    );
     if needs_connection && asker.caller.connection.is_empty() {
         let message = "Stoa-Connection: this command needs the connection of your /sse, as its first event names it";
         return Err(FrameError::new(Code::InvalidArgument, message));
     }
     let (api, caller) = (app.api.clone(), asker.caller.clone());
     if let Command::PresenceSet(set) = &command {
-        let patch = calls::named(&asker.identity, set.data.get())?;
+        let change = calls::change(&asker.identity, set)?;
         return Ok(Box::pin(async move {
-            let set = api.presence_set(&room, &caller.connection, Some(&caller.user), &patch).await;
+            let set = api.presence_set(&room, &caller.connection, Some(&caller.user), &change).await;
             set.map(reply::position)
         }));
     }

@@ -3,15 +3,15 @@
 //! The session behind it is the one of a WebSocket. It hears `connect` at the start and nothing more; what it sends is
 //! pulled by the body of the response, so a reader that is slow is bounded by the same queue.
 
-use super::access::{bearer, refusal};
+use super::access::{bearer, device, refusal};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Parcel};
 use crate::frame::listening::{Positions, Resume, answer_of, block};
 use crate::frame::{Code, FrameError};
-use crate::serve::App;
-use crate::session::{self, Incoming, Source};
+use crate::serve::{App, PeerAddress};
+use crate::session::{self, Incoming, Source, Visitor};
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -34,7 +34,12 @@ const END_TIMEOUT: Duration = Duration::from_secs(1);
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const LAST_EVENT_ID: &str = "last-event-id";
 
-pub(super) async fn sse(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+pub(super) async fn sse(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    peer: Option<Extension<PeerAddress>>,
+    headers: HeaderMap,
+) -> Response {
     let query = query.unwrap_or_default();
     let asked = |name| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
     let in_query = asked("token").filter(|_| app.settings.token_in_query);
@@ -46,7 +51,8 @@ pub(super) async fn sse(State(app): State<Arc<App>>, RawQuery(query): RawQuery, 
     };
     let (alive, gone) = (Arc::new(Notify::new()), CancellationToken::new());
     let listener = Listener { connect: Some(frame), alive: alive.clone(), gone: gone.clone() };
-    app.sessions.spawn(serve(app.clone(), conn.clone(), listener));
+    let device = device(&app.settings, &headers, peer.as_deref());
+    app.sessions.spawn(serve(app.clone(), conn.clone(), listener, Visitor { bearer: None, device }));
     let outlet = Outlet {
         conn,
         positions,
@@ -86,11 +92,11 @@ fn open(app: &App, token: Option<&str>, resume: Option<&str>, headers: &HeaderMa
         return Err(FrameError::new(Code::TooLarge, message));
     }
     let id = app.auth.connection_id(&identity.user);
-    Ok((Conn::pulled(&id, app.settings.queue_bytes_max), resume.connect_frame(token), positions))
+    Ok((Conn::pulled(&id, app.settings.queue_bytes_max, &app.queued), resume.connect_frame(token), positions))
 }
 
-async fn serve(app: Arc<App>, conn: Arc<Conn>, mut listener: Listener) {
-    let reason = session::run(app, conn.clone(), &mut listener, None).await;
+async fn serve(app: Arc<App>, conn: Arc<Conn>, mut listener: Listener, visitor: Visitor) {
+    let reason = session::run(app, conn.clone(), &mut listener, visitor).await;
     if let Some(reason) = reason {
         conn.close(reason);
         // Whoever does not read is left to the system, which gives the socket up.
@@ -153,7 +159,7 @@ impl Outlet {
                         // Whoever only listens cannot open a stream again: the next request does.
                         self.conn.close(CloseReason::Resync);
                     }
-                    return Some(block(None, moved.then(|| self.positions.id()).as_deref(), &event.text));
+                    return Some(block(None, moved.then(|| self.positions.id()).as_deref(), event.as_text()));
                 }
                 Some(Parcel::Reply(text)) if self.stage == Stage::Begins => return Some(self.begins(&text)),
                 Some(Parcel::Reply(text)) => return Some(block(None, None, &text)),

@@ -2,9 +2,12 @@
 
 use super::answer::{DocumentAt, DocumentInfo, Fields, Operations, Submitted};
 use super::{Args, ModuleApi};
-use crate::frame::{Create, DocRestore, DocSubmit, DocTag, FrameError};
+use crate::frame::{Create, DocRestore, DocSubmit, DocTag, DocUndo, FrameError};
 use crate::names::Room;
 use stoa_core::epoch::Position;
+
+/// What the writer of an undo has after the id of the client whose edits it takes back.
+const UNDO_SUFFIX: &str = ":undo";
 
 impl ModuleApi {
     /// `DOC.CREATE`: whether it was missing.
@@ -29,15 +32,18 @@ impl ModuleApi {
         Submitted::read(Fields::read(self.call_durable(room, "DOC.SUBMIT", args).await?)?)
     }
 
-    /// `DOC.UNDO`
+    /// `DOC.UNDO`, written as a client of its own: its sequences must not stand between those of the edits, which may
+    /// be sent again after it; and to the author, too, it is a change that came from elsewhere.
     pub async fn doc_undo(
         &self,
         room: &Room,
         stream: &str,
         by: (&str, &str),
-        client: &str,
+        undo: &DocUndo,
     ) -> Result<Submitted, FrameError> {
-        let args = Args::key(self.keys.key(room, stream)).add(client).add("BY").add(by.0).add(by.1);
+        let args = Args::key(self.keys.key(room, stream)).add(&undo.client);
+        let writer = undo.seq.map(|_| format!("{}{UNDO_SUFFIX}", undo.client));
+        let args = args.identity(writer.as_deref(), undo.seq)?.add("BY").add(by.0).add(by.1);
         Submitted::read(Fields::read(self.call_durable(room, "DOC.UNDO", args).await?)?)
     }
 

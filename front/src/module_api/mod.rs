@@ -4,18 +4,20 @@ mod answer;
 mod documents;
 mod messages;
 mod opened;
+mod presence;
 
 pub use answer::{DocumentAt, DocumentInfo, Marked, Operations, Range, Submitted, Tag, Unread, Written};
 pub use opened::{Opened, Outcome, ReadState, SnapshotBody};
+pub use presence::{AWAY, Change, Device, INVISIBLE, ONLINE, Person, Somebody};
 
 use crate::acks::{Ack, Acks};
-use crate::frame::{Code, FrameError, Recipient};
+use crate::frame::{Code, FrameError, Payload, Recipient, RoomEmit};
 use crate::names::{Keys, PRESENCE, Room};
 use crate::redis::barrier::Waits;
 use crate::redis::shard::Profile;
 use crate::redis::topology::{CallError, ShardRouter};
 use crate::telemetry;
-use answer::{Fields, integer};
+use bytes::Bytes;
 use fred::types::Value;
 use opened::open_list;
 use std::sync::Arc;
@@ -35,6 +37,12 @@ pub struct Here {
     pub connection: Arc<str>,
     /// What others see, as a JSON object.
     pub data: String,
+    /// What is kept of it for its user and for services, as a JSON object.
+    pub private: Option<String>,
+    /// The status that its client chose last.
+    pub chosen: Option<String>,
+    /// Nothing came from its client for long.
+    pub is_away: bool,
 }
 
 /// Calls the module.
@@ -55,6 +63,10 @@ impl Args {
     }
     fn add(mut self, arg: impl ToString) -> Self {
         self.0.push(arg.to_string().into());
+        self
+    }
+    fn bytes(mut self, bytes: Bytes) -> Self {
+        self.0.push(Value::Bytes(bytes));
         self
     }
     fn flag(self, word: &str, set: bool) -> Self {
@@ -137,64 +149,19 @@ impl ModuleApi {
     }
 
     /// `ROOM.EMIT`: an ephemeral event that the sender's connection, if there is one, does not get itself.
-    pub async fn room_emit(
-        &self,
-        room: &Room,
-        sender: (&str, &str),
-        name: &str,
-        data: &str,
-        to: Option<&Recipient>,
-    ) -> Result<(), FrameError> {
+    pub async fn room_emit(&self, room: &Room, sender: (&str, &str), emit: &RoomEmit) -> Result<(), FrameError> {
         let (user, connection) = sender;
-        let mut args = Args::key(self.keys.key(room, EMIT)).add(name).add(data);
-        args = match to {
+        let mut args = Args::key(self.keys.key(room, EMIT)).add(&emit.name).add(emit.data.get());
+        if let Some(Payload(bytes)) = &emit.payload {
+            args = args.add("PAYLOAD").bytes(bytes.clone());
+        }
+        args = match &emit.to {
             Some(Recipient::User(user)) => args.add("TO").add("USER").add(user),
             Some(Recipient::Connection(connection)) => args.add("TO").add("CONN").add(connection),
             None => args,
         };
         args = args.option("FROM", Some(connection).filter(|connection| !connection.is_empty())).add("BY").add(user);
         self.call(room, "ROOM.EMIT", args).await.map(drop)
-    }
-
-    /// `PRESENCE.JOIN`: the new position.
-    pub async fn presence_join(&self, room: &Room, here: &Here, ttl: Duration) -> Result<Position, FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(&here.user).add(&here.connection).add(&self.node);
-        let args = args.add(ttl.as_millis()).add("DATA").add(&here.data);
-        Fields::read(self.call(room, "PRESENCE.JOIN", args).await?)?.position()
-    }
-
-    /// `PRESENCE.SET`: the new position. With a user it has to be that one's connection.
-    pub async fn presence_set(
-        &self,
-        room: &Room,
-        connection: &str,
-        user: Option<&str>,
-        patch: &str,
-    ) -> Result<Position, FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(connection).add(patch).option("USER", user);
-        Fields::read(self.call(room, "PRESENCE.SET", args).await?)?.position()
-    }
-
-    /// `PRESENCE.BEAT`: how many connections this front holds there.
-    pub async fn presence_beat(&self, room: &Room, ttl: Duration) -> Result<u64, FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(&self.node).add(ttl.as_millis());
-        integer(&self.call(room, "PRESENCE.BEAT", args).await?)
-    }
-
-    /// `PRESENCE.LEAVE`
-    pub async fn presence_leave(&self, room: &Room, connection: &str, grace: Duration) -> Result<(), FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(connection).add("GRACE").add(grace.as_millis());
-        match self.call(room, "PRESENCE.LEAVE", args).await {
-            // Its lease has ended: what was wanted is so.
-            Err(error) if error.code == Code::NotFound => Ok(()),
-            left => left.map(drop),
-        }
-    }
-
-    /// `PRESENCE.TYPING` of a user's own connection.
-    pub async fn presence_typing(&self, room: &Room, by: (&str, &str), ms: u64) -> Result<(), FrameError> {
-        let args = Args::key(self.keys.key(room, PRESENCE)).add(by.1).add(ms).add("USER").add(by.0);
-        self.call(room, "PRESENCE.TYPING", args).await.map(drop)
     }
 }
 

@@ -19,7 +19,8 @@ pub struct Opened {
     pub typing: Option<Vec<Text>>,
     /// Log: what the user who asked has not read.
     pub unread: Option<ReadState>,
-    /// Document: where people are, each JSON. They have no revision of their own, so they stand beside changes too.
+    /// Document: where people are, presence: where they point, each JSON. They have no revision of their own, so they
+    /// stand beside changes too.
     pub cursors: Option<Vec<Text>>,
 }
 

@@ -2,13 +2,13 @@
 
 use super::hub::{Hub, Joiner};
 use super::inbox::Inbox;
-use super::presence::{self, Presence};
+use super::presence::{self, News, Presence};
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
 use crate::chance;
 use crate::close::CloseReason;
 use crate::conn::{Batch, Conn, Event};
-use crate::frame::{FrameError, reply};
-use crate::module_api::{Here, ModuleApi, Opened};
+use crate::frame::{Code, FrameError, reply};
+use crate::module_api::{Change, Here, ModuleApi, Opened};
 use crate::names::Room;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -16,7 +16,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::epoch::Position;
-use stoa_core::event::{Header, Kind};
+use stoa_core::event::{Header, Kind, To};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -46,8 +46,12 @@ pub(super) enum Control {
     },
     PresenceSet {
         member: MemberId,
-        patch: String,
+        change: Change,
         answer: oneshot::Sender<Result<Position, FrameError>>,
+    },
+    Away {
+        member: MemberId,
+        is_away: bool,
     },
     Input(Input),
     Finish,
@@ -65,7 +69,10 @@ struct Pending {
 /// What waits for the end of the turn.
 enum Outgoing {
     Batch(Vec<MemberId>, Batch),
-    Kick(MemberId),
+    /// The member has been told that it is out of the room.
+    Evicted(MemberId),
+    /// The member comes back and resumes.
+    Resume(MemberId),
 }
 
 pub(super) struct Actor {
@@ -118,8 +125,8 @@ impl Actor {
                     self.control(message);
                 }
                 Some(done) = next_done(&mut self.presence) => {
-                    if let Some((member, joined)) = self.presence().done(done) {
-                        self.presence_known(member, joined);
+                    if let Some(news) = self.presence().done(done) {
+                        self.presence_known(news);
                     }
                 }
                 events = poll_fn(|cx| inbox.poll_events(cx, EVENTS_AT_ONCE)) => {
@@ -180,7 +187,9 @@ impl Actor {
             Control::Join { joiner, streams, here, answer } => {
                 let Joiner { conn, member, user } = joiner;
                 let connection = conn.id.clone();
+                conn.regain(&self.room);
                 self.conns.insert(member, conn);
+                let here = if streams.is_empty() { self.list(member, here) } else { here };
                 self.pending.insert(member, Pending { user: user.clone(), answer, here, open: None });
                 self.step(Input::Join { member, connection, user, streams });
             }
@@ -188,11 +197,17 @@ impl Actor {
                 self.conns.remove(&member);
                 self.pending.remove(&member);
                 if let Some(presence) = &mut self.presence {
-                    presence.leave(member, grace);
+                    // In the own room stand the connections that there are, not who will be back.
+                    presence.leave(member, if self.room.is_personal() { Duration::ZERO } else { grace });
                 }
                 self.step(Input::Part { member });
             }
-            Control::PresenceSet { member, patch, answer } => self.presence().set(member, patch, answer),
+            Control::PresenceSet { member, change, answer } => self.presence().set(member, change, answer),
+            Control::Away { member, is_away } => {
+                if let Some(presence) = &mut self.presence {
+                    presence.set_away(member, is_away);
+                }
+            }
             Control::Input(input) => self.step(input),
             Control::Finish => {}
         }
@@ -231,7 +246,8 @@ impl Actor {
             Output::Reset { to, stream } => {
                 self.send_own(to, Header::reset(&stream), reply::reset_frame(self.room.as_str(), &stream));
             }
-            Output::Kick { member } => self.outbox.push(Outgoing::Kick(member)),
+            Output::Evict { member, event } => self.evict(member, event),
+            Output::Resume { member } => self.outbox.push(Outgoing::Resume(member)),
             Output::Answer { member, answer } => {
                 let pending = self.pending.remove(&member);
                 // Whoever asked has given up: nobody will say that the answer is queued.
@@ -242,6 +258,27 @@ impl Actor {
             Output::Open { ticket, member, ask, again } => self.open(ticket, member, ask, again),
             Output::Fetch { ticket, stream, position, calm } => self.fetch(ticket, stream, position, calm),
         }
+    }
+
+    /// Lists a member that only wants to stand in the list.
+    fn list(&mut self, member: MemberId, here: Option<Here>) -> Option<Here> {
+        if let Some(here) = here {
+            self.presence().list(member, here);
+        }
+        None
+    }
+
+    fn evict(&mut self, member: MemberId, event: Arc<Event>) {
+        if let Some(presence) = &mut self.presence {
+            presence.forget(member);
+        }
+        // Its own room nobody leaves: that ends the connection.
+        if let Some(conn) = self.conns.get(&member).filter(|_| !self.room.is_personal()) {
+            // Before it can read that it is out.
+            conn.lose(self.room.clone());
+        }
+        self.send(vec![member], event);
+        self.outbox.push(Outgoing::Evicted(member));
     }
 
     fn send_own(&mut self, to: Vec<MemberId>, header: Header, text: String) {
@@ -275,7 +312,12 @@ impl Actor {
                         }
                     }
                 }
-                Outgoing::Kick(member) => {
+                Outgoing::Evicted(member) => {
+                    if let Some(conn) = self.conns.remove(&member).filter(|_| self.room.is_personal()) {
+                        conn.close(CloseReason::Kicked);
+                    }
+                }
+                Outgoing::Resume(member) => {
                     if let Some(conn) = self.conns.get(&member) {
                         conn.close(CloseReason::Resync);
                     }
@@ -298,11 +340,24 @@ impl Actor {
         self.call_open(ticket, member, ask, again);
     }
 
-    fn presence_known(&mut self, member: MemberId, joined: Result<(), FrameError>) {
-        let Some((ticket, ask)) = self.pending.get_mut(&member).and_then(|pending| pending.open.take()) else { return };
-        match joined {
-            Ok(()) => self.call_open(ticket, member, ask, false),
-            Err(error) => self.step(Input::Opened { ticket, member, answer: Err(error) }),
+    fn presence_known(&mut self, news: News) {
+        let (member, kicked) = match news {
+            News::Kicked(member) => (member, true),
+            News::Joined(member, joined) => {
+                let kicked = matches!(&joined, Err(error) if error.code == Code::Kicked);
+                let open = self.pending.get_mut(&member).and_then(|pending| pending.open.take());
+                match (open, joined) {
+                    (Some((ticket, ask)), Ok(())) => self.call_open(ticket, member, ask, false),
+                    (Some((ticket, _)), Err(error)) => self.step(Input::Opened { ticket, member, answer: Err(error) }),
+                    (None, _) => {}
+                }
+                (member, kicked)
+            }
+        };
+        if kicked {
+            let text = reply::kicked_frame(self.room.as_str());
+            let event = Event::new(self.room.as_str(), Header::kick(To::Room), text.into());
+            self.step(Input::Kicked { member, event: Arc::new(event) });
         }
     }
 

@@ -7,11 +7,17 @@ use stoa_core::epoch::Position;
 use stoa_core::event::{self, Header};
 
 impl Event {
-    /// Reads what came over a channel; the text shares its memory.
+    /// Reads what came over a channel; text and payload share its memory.
     pub fn decode(room: &str, bytes: &Bytes) -> Result<Self, String> {
-        let (header, text) = event::decode(bytes).map_err(|e| e.to_string())?;
+        let (header, body) = event::decode(bytes).map_err(|e| e.to_string())?;
+        let (text, payload) = event::parts(&header, body).map_err(|e| e.to_string())?;
         let text = Text::try_from(bytes.slice_ref(text)).map_err(|e| e.to_string())?;
-        Ok(Event::new(room, header, text))
+        let payload = payload.map(|payload| bytes.slice_ref(payload));
+        let event = Event::new(room, header, text);
+        Ok(match payload {
+            Some(payload) => event.with_payload(payload),
+            None => event,
+        })
     }
 
     /// The events of a catch-up, as if they had come over the channel, for somebody who had revision `from`.

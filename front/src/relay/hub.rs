@@ -6,7 +6,7 @@ use super::room::{Ask, Input, MemberId};
 use crate::conn::Conn;
 use crate::frame::FrameError;
 use crate::metrics::Metrics;
-use crate::module_api::{Here, ModuleApi, Opened};
+use crate::module_api::{Change, Here, ModuleApi, Opened};
 use crate::names::Room;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -103,10 +103,15 @@ impl Hub {
         self.tasks.spawn(async move { api.doc_cursors_end(&room, (&user, &connection), streams).await });
     }
 
+    /// A member that is listed is away, or back.
+    pub fn presence_away(&self, room: &Room, member: MemberId, is_away: bool) {
+        self.tell(room, Control::Away { member, is_away });
+    }
+
     /// Changes what others see of a member.
-    pub async fn presence_set(&self, room: &Room, member: MemberId, patch: String) -> Result<Position, FrameError> {
+    pub async fn presence_set(&self, room: &Room, member: MemberId, change: Change) -> Result<Position, FrameError> {
         let (answer, answered) = oneshot::channel();
-        self.ask(room, Control::PresenceSet { member, patch, answer })?;
+        self.ask(room, Control::PresenceSet { member, change, answer })?;
         answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
     }
 

@@ -3,9 +3,10 @@
 //! Nothing here knows whether the command came over a WebSocket or in a plain request.
 
 use crate::auth::{Identity, Verb};
-use crate::frame::{Code, Command, FrameError, RoomEmit, reply};
-use crate::module_api::{ModuleApi, Opened};
+use crate::frame::{Code, Command, FrameError, PresenceSet, reply};
+use crate::module_api::{Change, Device, ModuleApi, Opened, Somebody};
 use crate::names::{self, PRESENCE, Room};
+use crate::settings::Settings;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,12 +26,13 @@ pub(crate) struct Caller {
     pub(crate) connection: Arc<str>,
 }
 
-/// The room that a command is about, and what the token has to allow there. `None` for a command that is not one of
-/// these: it changes what the connection is part of.
+/// The room that a command is about, and what the token has to allow there. `None` for a command that names none, or
+/// that changes what the connection is part of.
 pub(crate) fn access(command: &Command) -> Option<(&str, Verb)> {
     use Command::*;
     let (room, verb) = match command {
         Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
+        DevicesList | DevicesKick(_) => return None,
         RoomEmit(it) => (&it.room, Verb::Write),
         MsgPost(it) => (&it.room, Verb::Write),
         MsgEdit(it) => (&it.room, Verb::Write),
@@ -52,6 +54,8 @@ pub(crate) fn access(command: &Command) -> Option<(&str, Verb)> {
         // Whoever reads may be seen.
         DocCursor(it) => (&it.room, Verb::Read),
         PresenceSet(it) => (&it.room, Verb::Read),
+        PresenceGet(it) => (&it.room, Verb::Read),
+        PresenceCursor(it) => (&it.room, Verb::Read),
         PresenceTyping(it) => (&it.room, Verb::Write),
     };
     Some((room, verb))
@@ -62,8 +66,8 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
     let by = (&*caller.user, &*caller.connection);
     let room = &room;
     Ok(match &command {
-        Command::RoomEmit(RoomEmit { name, data, to, .. }) => {
-            api.room_emit(room, by, name, data.get(), to.as_ref()).await?;
+        Command::RoomEmit(it) => {
+            api.room_emit(room, by, it).await?;
             nothing()
         }
         Command::MsgPost(it) => reply::written(&api.msg_post(room, by, it).await?),
@@ -79,9 +83,7 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
         Command::MsgRange(it) => reply::range(&api.msg_range(room, it).await?),
         Command::MsgHistory(it) => reply::versions(&api.msg_history(room, it).await?),
         Command::DocSubmit(it) => reply::submitted(&api.doc_submit(room, &names::document(&it.doc)?, by, it).await?),
-        Command::DocUndo(it) => {
-            reply::submitted(&api.doc_undo(room, &names::document(&it.doc)?, by, &it.client).await?)
-        }
+        Command::DocUndo(it) => reply::submitted(&api.doc_undo(room, &names::document(&it.doc)?, by, it).await?),
         Command::DocRestore(it) => reply::submitted(&api.doc_restore(room, &names::document(&it.doc)?, by, it).await?),
         Command::DocTag(it) => reply::position(api.doc_tag(room, &names::document(&it.doc)?, it).await?),
         Command::DocInfo(it) => reply::description(&api.doc_info(room, &names::document(&it.doc)?).await?),
@@ -95,6 +97,19 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
             nothing()
         }
         Command::PresenceList(_) => first(&api.room_open(room, None, &[(PRESENCE.into(), None)]).await?)?,
+        Command::PresenceGet(it) => {
+            let people = api.presence_get(room, &it.users).await?;
+            reply::people(it.users.iter().map(String::as_str).zip(&people))
+        }
+        Command::PresenceCursor(it) => {
+            api.presence_cursor(room, by, it.cursor.get()).await?;
+            nothing()
+        }
+        Command::DevicesList => reply::devices(&devices(api.presence_get(room, &[by.0]).await?)),
+        Command::DevicesKick(it) => match api.room_kick(room, &it.connection, by.0).await? {
+            0 => return Err(FrameError::new(Code::NotFound, "connection: there is no such connection of this user")),
+            _ => nothing(),
+        },
         Command::PresenceTyping(it) => {
             api.presence_typing(room, by, if it.typing { TYPING_MS } else { 0 }).await?;
             nothing()
@@ -115,6 +130,30 @@ fn nothing() -> String {
 
 fn first(parts: &[Opened]) -> Result<String, FrameError> {
     parts.first().map(reply::stream_part).ok_or_else(FrameError::internal)
+}
+
+/// Refuses where connections are not listed with their user.
+pub(crate) fn check_devices(settings: &Settings) -> Result<(), FrameError> {
+    if settings.devices {
+        return Ok(());
+    }
+    Err(FrameError::new(Code::Disabled, "devices are not listed here: start the fronts with --devices"))
+}
+
+fn devices(people: Vec<Somebody>) -> Vec<Device> {
+    people.into_iter().next().map_or_else(Vec::new, |somebody| match somebody {
+        Somebody::Here(person) => person.connections,
+        Somebody::Gone { .. } | Somebody::Unknown => Vec::new(),
+    })
+}
+
+/// What `presence.set` changes.
+pub(crate) fn change(identity: &Identity, set: &PresenceSet) -> Result<Change, FrameError> {
+    if set.data.is_none() && set.status.is_none() {
+        return Err(FrameError::new(Code::InvalidArgument, "data, status: give at least one"));
+    }
+    let data = set.data.as_deref().map(|data| named(identity, data.get())).transpose()?;
+    Ok(Change { data, status: set.status.clone() })
 }
 
 /// Presence data with the token's display name in it: nobody shows another one.

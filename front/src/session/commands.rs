@@ -1,7 +1,7 @@
 //! Commands that change what the connection is part of, and the way of the others to `calls`.
 
 use super::calls::{self, Caller};
-use super::{Done, Effect, Membership, Session};
+use super::{Device, Done, Effect, Membership, Session, Visitor};
 use crate::auth::{Identity, Verb};
 use crate::close::CloseReason;
 use crate::frame::{Code, Command, Connect, DocClose, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, reply};
@@ -52,6 +52,10 @@ impl Session {
             Command::RoomLeave(leave) => self.leave(id, identity, &leave.room),
             Command::DocOpen(open) => self.doc_open(id, &identity, open),
             Command::DocClose(close) => self.doc_close(id, identity, close),
+            Command::DevicesList | Command::DevicesKick(_) => {
+                calls::check_devices(&self.app.settings)?;
+                self.call(id, &identity, identity.personal_room(), command)
+            }
             _ => Ok(done(id, async { Ok("{}".into()) })),
         }
     }
@@ -73,7 +77,8 @@ impl Session {
             let done = Done { id, result: Err(code), effect };
             Box::pin(std::future::ready(done)) as BoxFuture<'static, Done>
         };
-        let Some(token) = connect.token.or_else(|| self.bearer.take()) else {
+        let Visitor { bearer, device } = self.visitor.take().map(|visitor| *visitor).unwrap_or_default();
+        let Some(token) = connect.token.or(bearer) else {
             let error = FrameError::new(Code::AuthRequired, "token: connect needs one");
             return refuse(error, Effect::Live(Vec::new()));
         };
@@ -86,7 +91,7 @@ impl Session {
             }
         };
         self.identity = Some(identity.clone());
-        self.resume(id, identity, connect.resume)
+        self.resume(id, identity, device, connect.resume)
     }
 
     /// Joins the personal room and those that the client was in before, and answers `connect`.
@@ -94,6 +99,7 @@ impl Session {
         &mut self,
         id: Option<u64>,
         identity: Arc<Identity>,
+        device: Option<Device>,
         rooms: BTreeMap<String, JoinOptions>,
     ) -> BoxFuture<'static, Done> {
         let personal = identity.personal_room();
@@ -105,7 +111,12 @@ impl Session {
                 (name, plan)
             })
             .collect();
-        let subscribed = self.call_join(Plan { room: personal.clone(), ask: Vec::new(), here: None });
+        let here = device.map(|device| {
+            let note = reply::device_note(&device.address, &device.agent);
+            let here = Here::new(identity.user.clone(), self.conn.id.clone(), "{}".to_owned());
+            Here { private: Some(note), ..here }
+        });
+        let subscribed = self.call_join(Plan { room: personal.clone(), ask: Vec::new(), here });
         let joins: Vec<_> =
             plans.into_iter().map(|(name, plan)| (name, plan.map(|plan| self.call_join(plan)))).collect();
         let (connection, ping_interval_ms) = (self.conn.id.clone(), self.app.settings.ping_interval_ms);
@@ -169,7 +180,8 @@ impl Session {
     fn here(&self, identity: &Identity, presence: Presence) -> Result<Here, FrameError> {
         let data = presence.data.as_deref().map_or("{}", RawValue::get);
         let data = calls::named(identity, data)?;
-        Ok(Here { user: identity.user.clone(), connection: self.conn.id.clone(), data })
+        let here = Here::new(identity.user.clone(), self.conn.id.clone(), data);
+        Ok(Here { chosen: presence.status, ..here })
     }
 
     fn call_join(
@@ -232,9 +244,9 @@ impl Session {
     }
 
     fn presence_set(&mut self, id: Option<u64>, identity: &Identity, room: Room, set: &PresenceSet) -> Running {
-        let patch = calls::named(identity, set.data.get())?;
+        let change = calls::change(identity, set)?;
         let (hub, member) = (self.app.hub.clone(), self.member);
-        Ok(done(id, async move { hub.presence_set(&room, member, patch).await.map(reply::position) }))
+        Ok(done(id, async move { hub.presence_set(&room, member, change).await.map(reply::position) }))
     }
 
     /// Remembers a cursor, to end it. Before it is known to have worked: ending one that is not there does no harm.

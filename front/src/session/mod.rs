@@ -5,17 +5,19 @@
 //! connection is part of (`connect`, joins, leaves) are answered before the next command is read.
 
 pub(crate) mod calls;
+mod clock;
 mod commands;
 mod rooms;
 
-use crate::auth::{Identity, now_s};
+use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::conn::Conn;
-use crate::frame::{Code, Envelope, FrameError, reply};
+use crate::frame::{Code, Command, Envelope, FrameError, reply, split_binary};
 use crate::names::Room;
 use crate::relay::room::MemberId;
 use crate::serve::App;
 use crate::telemetry;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use rooms::{Membership, Rooms};
@@ -27,8 +29,6 @@ use tracing::Instrument;
 
 /// Commands of one connection under way at once, in number: beyond it the socket is not read.
 const WINDOW: usize = 32;
-/// How late the end of a token may be noticed at most, whatever the clocks do.
-const EXPIRY_CHECK: Duration = Duration::from_secs(600);
 
 /// What the session does once an answer is queued.
 pub(crate) enum Effect {
@@ -53,11 +53,27 @@ impl Done {
     }
 }
 
+/// What is known of somebody before they say who they are.
+#[derive(Debug, Default)]
+pub(crate) struct Visitor {
+    /// The token in the request.
+    pub(crate) bearer: Option<String>,
+    /// Where they come from, and what they call themselves; only where devices are listed.
+    pub(crate) device: Option<Device>,
+}
+
+/// Where a connection comes from.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) address: String,
+    pub(crate) agent: String,
+}
+
 struct Session {
     app: Arc<App>,
     conn: Arc<Conn>,
     member: MemberId,
-    bearer: Option<String>,
+    visitor: Option<Box<Visitor>>,
     identity: Option<Arc<Identity>>,
     rooms: Rooms,
     /// Documents in which this connection has told a cursor.
@@ -66,11 +82,14 @@ struct Session {
     in_flight: Option<Box<FuturesOrdered<BoxFuture<'static, Done>>>>,
     /// A command under way changes what the next ones mean.
     barrier: bool,
-    lines: VecDeque<String>,
+    said: VecDeque<Said>,
     /// How long presence outlives this connection, by the way in which it ends.
     grace: Duration,
     connect_by: Instant,
     last_heard: Instant,
+    /// When the last command came that was no ping.
+    last_command: Instant,
+    is_away: bool,
     pinged_at: Option<Instant>,
     /// When the wheel wakes this connection.
     wakes_at: Option<Instant>,
@@ -80,12 +99,24 @@ struct Session {
     is_leaving: bool,
 }
 
+/// One frame of the client, and the bytes that came with it.
+struct Said {
+    frame: String,
+    payload: Option<Bytes>,
+}
+
+impl From<String> for Said {
+    fn from(frame: String) -> Self {
+        Said { frame, payload: None }
+    }
+}
+
 /// What a client says, whatever carries it.
 pub(crate) enum Incoming {
     /// Frames, one per line.
     Text(String),
-    /// Something that is not text.
-    Binary,
+    /// A frame and a payload, see [`split_binary`].
+    Binary(Vec<u8>),
     /// A sign of life and nothing else.
     Alive,
     /// Something larger than [`Settings::frame_bytes_max`](crate::Settings::frame_bytes_max).
@@ -107,9 +138,9 @@ pub(crate) async fn run(
     app: Arc<App>,
     conn: Arc<Conn>,
     source: &mut impl Source,
-    bearer: Option<String>,
+    visitor: Visitor,
 ) -> Option<CloseReason> {
-    let mut session = Session::new(app, conn, bearer);
+    let mut session = Session::new(app, conn, visitor);
     session.app.metrics.connections.add(1);
     session.app.metrics.connected.add(1);
     let reason = session.read(source).await;
@@ -121,7 +152,7 @@ pub(crate) async fn run(
 }
 
 impl Session {
-    fn new(app: Arc<App>, conn: Arc<Conn>, bearer: Option<String>) -> Self {
+    fn new(app: Arc<App>, conn: Arc<Conn>, visitor: Visitor) -> Self {
         let now = Instant::now();
         Session {
             member: app.hub.next_member(),
@@ -129,14 +160,16 @@ impl Session {
             connect_by: now + Duration::from_millis(app.settings.connect_timeout_ms),
             app,
             conn,
-            bearer,
+            visitor: Some(Box::new(visitor)),
             identity: None,
             rooms: Rooms::default(),
             cursors: HashMap::new(),
             in_flight: None,
             barrier: false,
-            lines: VecDeque::new(),
+            said: VecDeque::new(),
             last_heard: now,
+            last_command: now,
+            is_away: false,
             pinged_at: None,
             wakes_at: None,
             leaves_at: None,
@@ -148,13 +181,14 @@ impl Session {
     async fn read(&mut self, source: &mut impl Source) -> Option<CloseReason> {
         let (app, conn) = (self.app.clone(), self.conn.clone());
         loop {
+            self.hear_of_lost_rooms();
             while self.may_start()
-                && let Some(line) = self.lines.pop_front()
+                && let Some(said) = self.said.pop_front()
             {
-                self.start(&line);
+                self.start(said);
             }
-            if self.lines.is_empty() {
-                self.lines = VecDeque::new();
+            if self.said.is_empty() {
+                self.said = VecDeque::new();
             }
             // The wheel wakes everybody when this begins.
             if self.leaves_at.is_none() && app.drain.has_begun() {
@@ -166,7 +200,7 @@ impl Session {
             if self.is_leaving && self.in_flight.is_none() {
                 return Some(CloseReason::Shutdown);
             }
-            let reads = self.lines.is_empty() && self.may_start() && !self.is_leaving;
+            let reads = self.said.is_empty() && self.may_start() && !self.is_leaving;
             tokio::select! {
                 Some(done) = next_done(&mut self.in_flight), if self.in_flight.is_some() => {
                     if let Some(reason) = self.finish(done) {
@@ -183,6 +217,17 @@ impl Session {
         }
     }
 
+    /// Forgets the rooms that this connection was taken out of.
+    fn hear_of_lost_rooms(&mut self) {
+        for room in self.conn.take_lost() {
+            self.rooms.remove(&room);
+            if let Some(streams) = self.cursors.remove(&room) {
+                let user = self.identity.as_ref().map_or("", |identity| &identity.user);
+                self.app.hub.end_cursors(room, (user, &self.conn.id), streams);
+            }
+        }
+    }
+
     fn may_start(&self) -> bool {
         !self.barrier && self.in_flight.as_ref().is_none_or(|calls| calls.len() < WINDOW) && !self.conn.is_congested()
     }
@@ -193,18 +238,20 @@ impl Session {
         match incoming {
             Incoming::Text(text) if !text.contains('\n') => {
                 if !text.trim_ascii().is_empty() {
-                    self.lines.push_back(text);
+                    self.said.push_back(text.into());
                 }
                 Ok(())
             }
             Incoming::Text(text) => {
                 let frames = text.split('\n').filter(|line| !line.trim_ascii().is_empty());
-                self.lines.extend(frames.map(str::to_owned));
+                self.said.extend(frames.map(|frame| Said::from(frame.to_owned())));
                 Ok(())
             }
-            Incoming::Binary => {
-                let error = FrameError::new(Code::InvalidFrame, "frames are text, not binary");
-                self.answer(Done::refused(None, error));
+            Incoming::Binary(message) => {
+                match split_binary(message) {
+                    Ok((frame, payload)) => self.said.push_back(Said { frame, payload: Some(payload) }),
+                    Err(error) => self.answer(Done::refused(None, error)),
+                }
                 Ok(())
             }
             Incoming::Alive => Ok(()),
@@ -232,17 +279,24 @@ impl Session {
         self.begin(Box::pin(std::future::ready(done)));
     }
 
-    fn start(&mut self, line: &str) {
+    fn start(&mut self, said: Said) {
         self.app.metrics.commands.add(1);
-        let envelope = match Envelope::read(line) {
+        let envelope = match Envelope::read(&said.frame) {
             Ok(envelope) => envelope,
             Err(error) => return self.answer(Done::refused(None, error)),
         };
         let id = envelope.id;
-        let command = match envelope.command() {
+        let command = envelope.command().and_then(|mut command| {
+            said.payload.map_or(Ok(()), |payload| command.attach(payload))?;
+            Ok(command)
+        });
+        let command = match command {
             Ok(command) => command,
             Err(error) => return self.answer(Done::refused(id, error)),
         };
+        if !matches!(command, Command::Ping) {
+            self.is_busy();
+        }
         let span = telemetry::command_span(command.name());
         match (self.dispatch(id, command), span) {
             (Ok(future), None) => self.begin(future),
@@ -285,63 +339,6 @@ impl Session {
             self.app.hub.part(&room, self.member, Duration::ZERO);
         }
     }
-
-    /// When something may have to be done although nobody says a word.
-    fn next_check(&self) -> Instant {
-        let leaves_at = self.leaves_at.filter(|_| !self.is_leaving);
-        let next = self.next_sign_of_life();
-        leaves_at.map_or(next, |at| at.min(next))
-    }
-
-    fn next_sign_of_life(&self) -> Instant {
-        let Some(identity) = &self.identity else { return self.connect_by };
-        let life = match self.pinged_at {
-            Some(at) => at + self.app.settings.pong_timeout(),
-            None => self.last_heard + self.app.settings.ping_interval(),
-        };
-        life.min(Instant::now() + identity.remaining().min(EXPIRY_CHECK))
-    }
-
-    /// Does what is due, and sees to it that somebody wakes this connection when something is due next.
-    fn look_at_the_clock(&mut self) -> Option<CloseReason> {
-        let now = Instant::now();
-        if self.leaves_at.is_some_and(|at| at <= now) && !self.is_leaving {
-            self.is_leaving = true;
-            self.conn.reply(reply::closing_frame(self.app.drain.return_after()));
-        }
-        let mut next = self.next_check();
-        if next <= Instant::now() {
-            if let Some(reason) = self.check_times() {
-                return Some(reason);
-            }
-            next = self.next_check();
-        }
-        self.wakes_at = self.wakes_at.filter(|at| *at > now);
-        // Whoever is woken too early looks again; most checks move on before they come.
-        if self.wakes_at.is_none_or(|at| next < at) {
-            self.wakes_at = Some(self.app.wheel.wake(&self.conn, next));
-        }
-        None
-    }
-
-    fn check_times(&mut self) -> Option<CloseReason> {
-        let Some(identity) = &self.identity else {
-            return (Instant::now() >= self.connect_by).then_some(CloseReason::AuthRequired);
-        };
-        if identity.expires_s <= now_s() {
-            return Some(CloseReason::AuthExpired);
-        }
-        let now = Instant::now();
-        match self.pinged_at {
-            Some(at) if now >= at + self.app.settings.pong_timeout() => return Some(CloseReason::PingTimeout),
-            None if now >= self.last_heard + self.app.settings.ping_interval() => {
-                self.pinged_at = Some(now);
-                self.conn.ping();
-            }
-            Some(_) | None => {}
-        }
-        None
-    }
 }
 
 /// The next answer, in the order of the commands.
@@ -358,6 +355,9 @@ async fn next_done(in_flight: &mut Option<Box<FuturesOrdered<BoxFuture<'static, 
 impl Drop for Session {
     fn drop(&mut self) {
         self.app.metrics.connections.subtract(1);
+        if self.conn.closing() == Some(CloseReason::Kicked) {
+            self.grace = Duration::ZERO;
+        }
         let user = self.identity.as_ref().map_or("", |identity| &identity.user);
         for (room, streams) in self.cursors.drain() {
             self.app.hub.end_cursors(room, (user, &self.conn.id), streams);

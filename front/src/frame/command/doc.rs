@@ -93,6 +93,8 @@ pub struct DocUndo {
     pub doc: String,
     /// Whose edits: the client id that they were submitted with.
     pub client: String,
+    /// Grows with each undo of the client; with it, a resend happens once.
+    pub seq: Option<u64>,
 }
 
 /// `doc.info`

@@ -9,9 +9,13 @@ pub use doc::{
     DocTag, DocUndo,
 };
 pub use msg::{MsgAppend, MsgEdit, MsgFinish, MsgNumber, MsgPost, MsgRange, MsgReaction, MsgWrite};
-pub use room::{Connect, JoinOptions, Presence, PresenceSet, PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly};
+pub use room::{
+    Connect, DevicesKick, JoinOptions, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet, PresenceTyping,
+    Recipient, RoomEmit, RoomJoin, RoomOnly,
+};
 
 use super::error::{Code, FrameError};
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +64,18 @@ impl<'a> Envelope<'a> {
         }
         Command::read(&what, self.text)
     }
+}
+
+/// Splits a binary message into its frame and the payload that follows it: the frame's length in bytes (32 bits, big
+/// endian), the frame, the payload.
+pub fn split_binary(message: Vec<u8>) -> Result<(String, Bytes), FrameError> {
+    let Some((frame, payload)) = stoa_core::event::split(&message) else {
+        let message = "a binary message is the length of its frame (32 bits, big endian), the frame, the payload";
+        return Err(FrameError::new(Code::InvalidFrame, message));
+    };
+    let frame = std::str::from_utf8(frame).map_err(|_| FrameError::new(Code::InvalidFrame, "a frame is UTF-8"))?;
+    let (frame, before) = (frame.to_owned(), message.len() - payload.len());
+    Ok((frame, Bytes::from(message).slice(before..)))
 }
 
 macro_rules! commands {
@@ -139,14 +155,38 @@ commands! {
     "doc.restore" => DocRestore(DocRestore),
     /// Says where the user is in a document.
     "doc.cursor" => DocCursor(DocCursor),
-    /// Changes the data of the own connection.
+    /// Changes what others see of the own connection.
     "presence.set" => PresenceSet(PresenceSet),
     /// Who is here.
     "presence.list" => PresenceList(RoomOnly),
+    /// Whether these users are here, or when they were.
+    "presence.get" => PresenceGet(PresenceGet),
+    /// Says where the user points.
+    "presence.cursor" => PresenceCursor(PresenceCursor),
     /// Says that somebody types, or stopped.
     "presence.typing" => PresenceTyping(PresenceTyping),
+    /// The user's own connections.
+    "devices.list" => DevicesList,
+    /// Ends one of the user's own connections.
+    "devices.kick" => DevicesKick(DevicesKick),
     /// A sign of life.
     "ping" => Ping,
+}
+
+impl Command {
+    /// Takes in the payload that came behind the command.
+    pub fn attach(&mut self, payload: Bytes) -> Result<(), FrameError> {
+        let refuse = |message: String| Err(FrameError::new(Code::InvalidArgument, message));
+        match self {
+            Command::RoomEmit(RoomEmit { payload: None, .. }) => {}
+            Command::RoomEmit(_) => return refuse("payload: it stands in the frame and follows it".to_owned()),
+            other => return refuse(format!("payload: {} takes none", other.name())),
+        }
+        if let Command::RoomEmit(emit) = self {
+            emit.payload = Some(Payload(payload));
+        }
+        Ok(())
+    }
 }
 
 fn fields<T: DeserializeOwned>(text: &str) -> Result<T, FrameError> {
@@ -215,6 +255,33 @@ mod tests {
         let Ok(Command::RoomJoin(join)) = read(text) else { panic!("not read: {:?}", read(text)) };
         assert_eq!(join.positions.len(), 2);
         assert_eq!(join.presence.unwrap().data.unwrap().get(), "{\"a\":1}");
+    }
+
+    #[test]
+    fn a_payload_comes_in_base64_or_behind_the_frame() {
+        let emit =
+            |rest: &str| format!("{{\"id\":1,\"do\":\"room.emit\",\"room\":\"r\",\"name\":\"n\",\"data\":1{rest}}}");
+        let payload = |command| match command {
+            Command::RoomEmit(it) => it.payload.map(|payload| payload.0.to_vec()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(payload(read(&emit(",\"payload\":\"AP8=\"")).unwrap()), Some(vec![0, 255]));
+        let error = read(&emit(",\"payload\":\"A\"")).unwrap_err();
+        assert_eq!(error.code, Code::InvalidArgument);
+        assert!(error.message.starts_with("payload: not base64"), "{error}");
+
+        let frame = emit("");
+        let message = [&(frame.len() as u32).to_be_bytes()[..], frame.as_bytes(), &[0, 255]].concat();
+        let (head, tail) = split_binary(message).unwrap();
+        let mut command = read(&head).unwrap();
+        command.attach(tail.clone()).unwrap();
+        assert_eq!(payload(command.clone()), Some(vec![0, 255]));
+        assert_eq!(command.attach(tail.clone()).unwrap_err().code, Code::InvalidArgument, "one is enough");
+        let mut ping = read("{\"id\":1,\"do\":\"ping\"}").unwrap();
+        assert_eq!(ping.attach(tail).unwrap_err().code, Code::InvalidArgument);
+        for bad in [&b""[..], &[0, 0, 0], &[0, 0, 0, 3, b'{', b'}'], &[0, 0, 0, 1, 0xff], &[0xff; 9]] {
+            assert_eq!(split_binary(bad.to_vec()).unwrap_err().code, Code::InvalidFrame, "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,8 +1,13 @@
 //! `connect`, `room.` and `presence.`: where somebody is, and what others see of them.
 
 use super::Raw;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// `connect`
@@ -31,6 +36,9 @@ pub struct Presence {
     /// At most 1 KiB of JSON object.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     pub data: Option<Raw>,
+    /// 1 to 32 of `A-Z a-z 0-9 _ . -`: `online` if it is left out, `away`, `busy`, `invisible`, or one of the
+    /// application's own.
+    pub status: Option<String>,
 }
 
 /// `room.join`
@@ -64,6 +72,21 @@ pub struct RoomEmit {
     pub data: Raw,
     /// Whom it is for, if not for everybody.
     pub to: Option<Recipient>,
+    /// Bytes beside the data, in base64 (RFC 4648, 4); or they follow the frame in a binary message.
+    pub payload: Option<Payload>,
+}
+
+/// Bytes of the application, of any kind.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(transparent)]
+pub struct Payload(#[schemars(with = "String")] pub Bytes);
+
+impl<'de> Deserialize<'de> for Payload {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(from)?;
+        let bytes = STANDARD.decode(&*text).map_err(|e| D::Error::custom(format!("not base64: {e}")))?;
+        Ok(Payload(bytes.into()))
+    }
 }
 
 /// One user or one connection in a room.
@@ -76,14 +99,42 @@ pub enum Recipient {
     Connection(String),
 }
 
-/// `presence.set`
+/// `presence.set`: at least one of data and status.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct PresenceSet {
     /// The room.
     pub room: String,
     /// RFC 7396 merge patch.
-    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
-    pub data: Raw,
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub data: Option<Raw>,
+    /// The status of the own connection.
+    pub status: Option<String>,
+}
+
+/// `presence.cursor`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct PresenceCursor {
+    /// The room.
+    pub room: String,
+    /// Where the user points: any JSON, at most 1 KiB; `null` for nowhere.
+    #[schemars(with = "serde_json::Value")]
+    pub cursor: Raw,
+}
+
+/// `presence.get`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct PresenceGet {
+    /// The room.
+    pub room: String,
+    /// 1 to 100 users.
+    pub users: Vec<String>,
+}
+
+/// `devices.kick`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct DevicesKick {
+    /// One of the user's own connections.
+    pub connection: String,
 }
 
 /// `presence.typing`

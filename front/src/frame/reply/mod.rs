@@ -6,8 +6,8 @@ use super::error::FrameError;
 use crate::auth::Identity;
 use crate::conn::Text;
 use crate::module_api::{
-    DocumentAt, DocumentInfo, Marked, Opened, Operations, Outcome, Range, ReadState, SnapshotBody, Submitted, Unread,
-    Written,
+    Device, DocumentAt, DocumentInfo, INVISIBLE, Marked, Opened, Operations, Outcome, Range, ReadState, SnapshotBody,
+    Somebody, Submitted, Unread, Written,
 };
 use std::fmt::{Display, Write};
 use std::sync::Arc;
@@ -141,6 +141,69 @@ pub fn position(position: Position) -> String {
     format!("{{\"rev\":{},\"epoch\":\"{}\"}}", position.rev, position.epoch)
 }
 
+/// The answer of `presence.get`. What is nobody's business is left out; who hides is not here.
+pub fn people<'a>(people: impl Iterator<Item = (&'a str, &'a Somebody)>) -> String {
+    let people: Vec<String> = people
+        .map(|(user, somebody)| match somebody {
+            Somebody::Unknown => "null".to_owned(),
+            Somebody::Gone { last_seen_ms } => not_here(user, *last_seen_ms),
+            // When they hid is all that others could know.
+            Somebody::Here(person) if person.status.as_str() == INVISIBLE => not_here(user, person.since_ms),
+            Somebody::Here(person) => format!(
+                "{{\"user\":{},\"here\":true,\"status\":{},\"color\":{},\"since_ms\":{},\"data\":{}}}",
+                quoted(user),
+                quoted(&person.status),
+                quoted(&person.color),
+                person.since_ms,
+                person.data
+            ),
+        })
+        .collect();
+    let mut out = String::from("{\"people\":");
+    push_values(&mut out, people.iter().map(String::as_str));
+    out.push('}');
+    out
+}
+
+fn not_here(user: &str, last_seen_ms: u64) -> String {
+    format!("{{\"user\":{},\"here\":false,\"last_seen_ms\":{last_seen_ms}}}", quoted(user))
+}
+
+/// What is kept of a device, as a JSON object.
+pub fn device_note(address: &str, agent: &str) -> String {
+    format!("{{\"address\":{},\"agent\":{}}}", quoted(address), quoted(agent))
+}
+
+/// The answer of `devices.list`.
+pub fn devices(devices: &[Device]) -> String {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default)]
+    struct Note {
+        address: String,
+        agent: String,
+    }
+    let devices: Vec<String> = devices
+        .iter()
+        .map(|device| {
+            let note: Note = serde_json::from_str(&device.private).unwrap_or_default();
+            format!(
+                "{{\"connection\":{},\"node\":{},\"since_ms\":{},\"active_ms\":{},\"status\":{},\"address\":{},\"agent\":{}}}",
+                quoted(&device.connection),
+                quoted(&device.node),
+                device.since_ms,
+                device.active_ms,
+                quoted(&device.status),
+                quoted(&note.address),
+                quoted(&note.agent)
+            )
+        })
+        .collect();
+    let mut out = String::from("{\"devices\":");
+    push_values(&mut out, devices.iter().map(String::as_str));
+    out.push('}');
+    out
+}
+
 /// The answer of `room.join`.
 pub fn joined(room: &str, parts: &[Arc<Opened>]) -> String {
     let mut out = format!("{{\"room\":{},\"streams\":{{", quoted(room));
@@ -200,6 +263,11 @@ pub fn resync_frame(room: &str, opened: &Opened) -> String {
 /// The event that says that this connection ends soon because the front stops.
 pub fn closing_frame(retry_after: Duration) -> String {
     format!("{{\"event\":\"connection.closing\",\"retry_after_ms\":{}}}", retry_after.as_millis())
+}
+
+/// The event that says that this connection was taken out of a room, for a kick whose own event was lost.
+pub fn kicked_frame(room: &str) -> String {
+    format!("{{\"event\":\"room.kicked\",\"room\":{}}}", quoted(room))
 }
 
 /// The event that says that a stream is gone.

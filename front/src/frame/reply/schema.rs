@@ -85,8 +85,16 @@ pub struct Answers {
     pub presence_set: At,
     #[serde(rename = "presence.list")]
     pub presence_list: StreamPart,
+    #[serde(rename = "presence.get")]
+    pub presence_get: PresencePeople,
+    #[serde(rename = "presence.cursor")]
+    pub presence_cursor: Nothing,
     #[serde(rename = "presence.typing")]
     pub presence_typing: Nothing,
+    #[serde(rename = "devices.list")]
+    pub devices_list: Devices,
+    #[serde(rename = "devices.kick")]
+    pub devices_kick: Nothing,
     pub ping: Nothing,
 }
 
@@ -306,4 +314,55 @@ pub struct ErrorBody {
     message: String,
     retry: bool,
     retry_after_ms: Option<u64>,
+}
+
+/// The answer of `presence.get`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct PresencePeople {
+    /// In the order asked; `null` for who was never seen here, or so long ago that it is forgotten.
+    people: Vec<Option<PersonSeen>>,
+}
+
+/// Somebody who was asked for.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct PersonSeen {
+    user: String,
+    /// Whether the user is here, and shows it.
+    here: bool,
+    /// Here: what the user's connections come to.
+    status: Option<String>,
+    /// Here: `#3d7ab8`.
+    color: Option<String>,
+    /// Here: since when.
+    since_ms: Option<u64>,
+    /// Here: what others see.
+    data: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Not here: when the user was seen last.
+    last_seen_ms: Option<u64>,
+}
+
+/// The answer of `devices.list`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct Devices {
+    devices: Vec<DeviceSeen>,
+}
+
+/// One of the user's own connections.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct DeviceSeen {
+    connection: String,
+    /// The front that it is at.
+    node: String,
+    since_ms: u64,
+    /// When it last came or set something.
+    active_ms: u64,
+    status: String,
+    /// Where it came from; empty if that is not known.
+    address: String,
+    /// What it called itself; empty if it did not.
+    agent: String,
 }

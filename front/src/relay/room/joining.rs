@@ -40,6 +40,7 @@ impl RoomState {
         if let Some(before) = member.joining.take() {
             // It was being brought in step when it asked for more: start over from what it certainly has.
             joining.at = before.at;
+            joining.kicked = before.kicked;
             joining.torn = true;
             return joining;
         }
@@ -77,7 +78,7 @@ impl RoomState {
             }
             (Stage::Asked, Err(error)) => self.not_opened(id, error, out),
             (Stage::AskedAgain, Ok(parts)) => self.opened_again(id, parts, out),
-            (Stage::AskedAgain, Err(_)) => out.push(Output::Kick { member: id }),
+            (Stage::AskedAgain, Err(_)) => out.push(Output::Resume { member: id }),
             (Stage::Subscribing | Stage::Answered, _) => {}
         }
     }
@@ -131,6 +132,9 @@ impl RoomState {
     fn settle(&mut self, id: MemberId, out: &mut Vec<Output>) {
         let Some(member) = self.members.get_mut(&id) else { return };
         let Some(mut joining) = member.joining.take() else { return };
+        if let Some(event) = joining.kicked.take() {
+            return self.evict(id, event, out);
+        }
         let mut holes = joining.replay(id, member, out);
         for name in &member.open.0 {
             let at = joining.at.get(name).copied().unwrap_or(At::Unknown);
@@ -157,7 +161,7 @@ impl RoomState {
         let Some(joining) = self.members.get_mut(&id).and_then(|member| member.joining.as_mut()) else { return };
         joining.attempts += 1;
         if joining.attempts > ATTEMPTS_MAX {
-            return out.push(Output::Kick { member: id });
+            return out.push(Output::Resume { member: id });
         }
         let at = |name: &Arc<str>| joining.at.get(name).copied().and_then(At::position);
         joining.ask = holes.iter().map(|name| (name.clone(), at(name))).collect();
@@ -179,6 +183,7 @@ impl Joining {
             buffer: Vec::new(),
             buffer_bytes: 0,
             torn: false,
+            kicked: None,
             attempts: 0,
         }
     }
@@ -194,7 +199,7 @@ impl Joining {
     }
 
     pub(super) fn keep(&mut self, event: &Arc<Event>) {
-        self.buffer_bytes += event.text.len();
+        self.buffer_bytes += event.bytes();
         self.buffer.push(event.clone());
         if self.buffer.len() > HELD_EVENTS_MAX || self.buffer_bytes > HELD_BYTES_MAX {
             self.torn = true;

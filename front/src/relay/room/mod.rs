@@ -61,6 +61,8 @@ pub enum Input {
     Close { member: MemberId, stream: String },
     /// A member is gone.
     Part { member: MemberId },
+    /// A member was taken out of the room; the event is what it is told.
+    Kicked { member: MemberId, event: Arc<Event> },
     /// The answer to [`Output::Fetch`].
     Fetched { ticket: Ticket, stream: Arc<str>, answer: Result<Arc<Opened>, FrameError> },
 }
@@ -81,8 +83,10 @@ pub enum Output {
     Resync { to: Vec<MemberId>, opened: Arc<Opened> },
     /// Tell members that a stream is gone.
     Reset { to: Vec<MemberId>, stream: Arc<str> },
+    /// Tell a member that it is out of the room. It is none any more.
+    Evict { member: MemberId, event: Arc<Event> },
     /// Close a member's connection: it comes back and resumes.
-    Kick { member: MemberId },
+    Resume { member: MemberId },
 }
 
 #[derive(Debug)]
@@ -146,6 +150,8 @@ struct Joining {
     buffer_bytes: usize,
     /// The buffer is not complete: ask again for everything.
     torn: bool,
+    /// The member was taken out of the room in the meantime: it leaves once it has its answer.
+    kicked: Option<Arc<Event>>,
     attempts: u32,
 }
 
@@ -185,6 +191,7 @@ impl RoomState {
             Input::Live { member } => self.live(member, out),
             Input::Close { member, stream } => self.close(member, &stream),
             Input::Part { member } => self.part(member),
+            Input::Kicked { member, event } => self.evict(member, event, out),
             Input::Fetched { ticket, stream, answer } => self.fetched(ticket, &stream, answer, out),
         }
     }
@@ -216,7 +223,8 @@ impl RoomState {
 
     fn event(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
         match event.header.kind {
-            Kind::Ephemeral | Kind::Kick => self.pass_on(event, out),
+            Kind::Ephemeral => self.pass_on(event, out),
+            Kind::Kick => self.kick(event, out),
             Kind::Reset => self.reset(event, out),
             Kind::Durable => self.durable(event, out),
             Kind::Heads => {}
@@ -285,6 +293,25 @@ impl RoomState {
         if !to.is_empty() {
             out.push(Output::Deliver { to, event });
         }
+    }
+
+    /// Whom the event is addressed to has to go.
+    fn kick(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
+        let addressed = self.members.iter().filter(|(_, member)| member.wants(&event));
+        for id in addressed.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.evict(id, event.clone(), out);
+        }
+    }
+
+    fn evict(&mut self, id: MemberId, event: Arc<Event>, out: &mut Vec<Output>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if let Some(joining) = member.joining.as_mut().filter(|joining| joining.stage != Stage::AskedAgain) {
+            // Whoever asked hears first that it is in, or it would think so afterwards.
+            joining.kicked = Some(event);
+            return;
+        }
+        out.push(Output::Evict { member: id, event });
+        self.part(id);
     }
 
     /// Gives an event to everybody who opened anything, whether or not they opened this stream.

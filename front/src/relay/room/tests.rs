@@ -59,7 +59,8 @@ impl Bench {
                 Output::Deliver { to, event } => self.note(&to, &event.text),
                 Output::Resync { to, opened } => self.note(&to, &format!("resync {}", opened.position)),
                 Output::Reset { to, .. } => self.note(&to, "reset"),
-                Output::Kick { member } => self.note(&[member], "kick"),
+                Output::Evict { member, event } => self.note(&[member], &event.text),
+                Output::Resume { member } => self.note(&[member], "come back"),
             }
         }
     }
@@ -122,6 +123,62 @@ fn events_during_a_join_come_after_the_answer_and_only_what_it_lacks() {
     bench.step(Input::Live { member: 1 });
     bench.events(&[7]);
     assert_eq!(bench.got(1), ["1:6", "1:7"]);
+}
+
+fn kick(to: To) -> Input {
+    Input::Event(Arc::new(Event::for_tests(Header::kick(to), "kicked")))
+}
+
+#[test]
+fn who_is_kicked_is_told_so_and_nothing_more() {
+    let mut bench = Bench::live(5);
+    bench.enter(2, 5);
+    bench.step(kick(To::Connection("k2".into())));
+    bench.events(&[6]);
+    assert_eq!((bench.got(1), bench.got(2)), (vec!["1:6"], vec!["kicked"]));
+    bench.enter(2, 6);
+    bench.step(kick(To::User("bo".into())));
+    bench.step(kick(To::User("ada".into())));
+    assert!(bench.room.is_empty(), "both are hers");
+    bench.enter(1, 6);
+    bench.events(&[7]);
+    assert_eq!(bench.got(1), ["1:6", "kicked", "1:7"], "a kick is no ban");
+}
+
+#[test]
+fn who_is_kicked_while_joining_hears_first_that_they_are_in() {
+    for when in 0..3 {
+        let mut bench = Bench::live(5);
+        bench.join(2, None);
+        let mut steps: Vec<Box<dyn FnOnce(&mut Bench)>> = vec![
+            Box::new(|bench| {
+                bench.answer_open(snapshot(position(1, 5)));
+            }),
+            Box::new(|bench| bench.step(Input::Live { member: 2 })),
+        ];
+        steps.insert(when, Box::new(|bench| bench.step(kick(To::Connection("k2".into())))));
+        for step in steps {
+            assert!(bench.got(2).is_empty());
+            step(&mut bench);
+        }
+        bench.events(&[6]);
+        assert_eq!((bench.answered.last().unwrap().0, bench.got(2)), (2, vec!["kicked"]), "after step {when}");
+        assert_eq!(bench.room.len(), 1);
+    }
+}
+
+#[test]
+fn who_is_kicked_while_being_brought_in_step_goes_at_once() {
+    let mut bench = Bench::live(5);
+    bench.join(2, None);
+    bench.step(Input::Lagged);
+    bench.answer_open(snapshot(position(1, 5)));
+    bench.step(Input::Live { member: 2 });
+    assert_eq!(bench.opens.len(), 1, "it is asked again");
+    bench.step(kick(To::Connection("k2".into())));
+    assert_eq!(bench.got(2), ["kicked"]);
+    bench.answer_open(snapshot(position(1, 7)));
+    assert_eq!((bench.got(2), bench.room.len()), (vec!["kicked"], 1));
 }
 
 #[test]

@@ -32,6 +32,7 @@ use cursors::Cursors;
 use people::{Arrival, People};
 use record::{Effect, Record};
 use status::Status;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -106,6 +107,10 @@ pub struct Presence {
     people: People,
     /// The revision that the last announcement led to.
     announced: u64,
+    /// The newest revision that a list showed: whoever asked may know more than was announced.
+    shown_rev: Cell<u64>,
+    /// Whether a list showed who types before that was announced.
+    shown_typing: Cell<bool>,
     /// User to the time at which the typing mark ends.
     typing: BTreeMap<Arc<str>, u64>,
     /// No typing mark ends earlier.
@@ -356,9 +361,8 @@ impl Presence {
     /// Ends what only somebody who is seen does: typing, and pointing. Of one user, or of everybody.
     fn quieten(&mut self, user: Option<&str>) {
         let people = &self.people;
-        let is_silent = |user: &str| {
-            people.person(user).is_none_or(|person| person.is_invisible() || person.connections() == 0)
-        };
+        let is_silent =
+            |user: &str| people.person(user).is_none_or(|person| person.is_invisible() || person.connections() == 0);
         match user {
             Some(user) if is_silent(user) => _ = self.typing.remove(user),
             Some(_) => {}
@@ -377,8 +381,7 @@ impl Presence {
     fn decide(&mut self, effect: Effect<'_>, writer: Writer, bounds: &Bounds) -> Vec<u8> {
         let People { rev, steps, .. } = self.people;
         self.epochs.enter(rev, writer);
-        let record =
-            Record { epoch: self.epochs.current(), writer: writer.replication_id, from: rev, steps, effect };
+        let record = Record { epoch: self.epochs.current(), writer: writer.replication_id, from: rev, steps, effect };
         let bytes = record.encode();
         self.people.enact(&record.effect, bounds);
         bytes

@@ -18,13 +18,11 @@ const CURSORS_TOLD_BYTES_MAX: usize = 768 * 1024;
 #[derive(Debug, Clone)]
 struct Cursor {
     user: Box<str>,
-    /// None: it ended, and listeners have to hear that.
+    /// None: it ended, and listeners have to hear that, also of one that was never announced: lists show it at once.
     value: Option<Box<str>>,
     ends_ms: u64,
     /// Whether it stands in the queue.
     waits: bool,
-    /// Whether listeners were told of it.
-    told: bool,
 }
 
 /// The cursors of one room.
@@ -47,15 +45,13 @@ impl Cursors {
             value: None,
             ends_ms,
             waits: false,
-            told: false,
         });
         self.shown += usize::from(cursor.value.is_none());
         (cursor.value, cursor.ends_ms) = (Some(value.into()), ends_ms);
         if *cursor.user != *user {
             cursor.user = user.into();
         }
-        if !cursor.waits {
-            cursor.waits = true;
+        if !std::mem::replace(&mut cursor.waits, true) {
             self.queue.push_back(connection.into());
         }
     }
@@ -63,19 +59,16 @@ impl Cursors {
     /// Ends the cursors of which `ends` says so.
     fn end(&mut self, mut ends: impl FnMut(&str, &Cursor) -> bool) {
         let Cursors { known, shown, queue, .. } = self;
-        known.retain(|connection, cursor| {
+        for (connection, cursor) in known {
             if cursor.value.is_none() || !ends(connection, cursor) {
-                return true;
+                continue;
             }
             *shown -= 1;
             cursor.value = None;
-            if cursor.told && !cursor.waits {
-                cursor.waits = true;
+            if !std::mem::replace(&mut cursor.waits, true) {
                 queue.push_back(connection.clone());
             }
-            // What nobody heard of needs no end, unless it stands in the queue.
-            cursor.waits
-        });
+        }
     }
 
     fn end_one(&mut self, connection: &str) {
@@ -84,9 +77,7 @@ impl Cursors {
             return;
         }
         self.shown -= 1;
-        if !cursor.waits {
-            // It is told already: what is not told waits.
-            cursor.waits = true;
+        if !std::mem::replace(&mut cursor.waits, true) {
             self.queue.push_back(connection.into());
         }
     }
@@ -117,7 +108,8 @@ impl Cursors {
     }
 
     pub(super) fn to_json(&self) -> Vec<String> {
-        let shown = self.known.iter().filter_map(|(connection, cursor)| Some((connection, cursor, cursor.value.as_ref()?)));
+        let shown =
+            self.known.iter().filter_map(|(connection, cursor)| Some((connection, cursor, cursor.value.as_ref()?)));
         let json = shown.map(|(connection, cursor, value)| {
             let mut out = String::with_capacity(value.len() + 96);
             push_cursor(&mut out, connection, &cursor.user, value);
@@ -128,32 +120,33 @@ impl Cursors {
 
     /// Takes what changed out of the queue, as much as one frame tells: the cursors and those that are gone, as JSON.
     fn take(&mut self) -> (String, String) {
-        let (mut shown, mut gone, mut count) = (String::new(), String::new(), 0);
-        while count < CURSORS_TOLD_MAX && shown.len() + gone.len() <= CURSORS_TOLD_BYTES_MAX {
+        let (mut shown, mut gone) = (String::new(), String::new());
+        for _ in 0..CURSORS_TOLD_MAX {
+            if shown.len() + gone.len() > CURSORS_TOLD_BYTES_MAX {
+                break;
+            }
             let Some(connection) = self.queue.pop_front() else { break };
             let Some(cursor) = self.known.get_mut(&connection) else { continue };
             cursor.waits = false;
             let list = if cursor.value.is_some() { &mut shown } else { &mut gone };
-            if cursor.value.is_some() || cursor.told {
-                count += 1;
-                list.push_str(if list.is_empty() { "" } else { "," });
-            }
+            list.push_str(if list.is_empty() { "" } else { "," });
             if let Some(value) = &cursor.value {
-                cursor.told = true;
                 push_cursor(list, &connection, &cursor.user, value);
-                continue;
-            }
-            if cursor.told {
+            } else {
                 json::push_quoted(list, &connection);
+                self.known.remove(&connection);
             }
-            self.known.remove(&connection);
         }
         (shown, gone)
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         let texts = |(id, cursor): (&Box<str>, &Cursor)| {
-            id.len() + cursor.user.len() + cursor.value.as_ref().map_or(0, |value| value.len()) + size_of::<Cursor>() + 64
+            id.len()
+                + cursor.user.len()
+                + cursor.value.as_ref().map_or(0, |value| value.len())
+                + size_of::<Cursor>()
+                + 64
         };
         self.known.iter().map(texts).sum()
     }

@@ -119,7 +119,8 @@ pub(super) struct Departure {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Node {
     pub(super) lease_ends_ms: u64,
-    pub(super) connections: BTreeSet<Arc<str>>,
+    /// Those that hide their person come last: when not all end in one step, nobody comes to light by that.
+    pub(super) connections: BTreeSet<(bool, Arc<str>)>,
 }
 
 /// Who is here, and what follows from it and makes looking things up cheap.
@@ -166,10 +167,10 @@ impl People {
         let changed = self.by_change.range(rev.saturating_add(1)..);
         changed.filter_map(|(_, user)| self.people.get(user).map(|person| (&**user, person)))
     }
-    /// People who left after `rev` and were here before it, oldest first.
-    pub(super) fn departed_after(&self, rev: u64) -> impl Iterator<Item = &str> {
+    /// People who left after `rev` and had joined by `known`, oldest first.
+    pub(super) fn departed_after(&self, rev: u64, known: u64) -> impl Iterator<Item = &str> {
         let start = self.departures.partition_point(|d| d.rev <= rev);
-        self.departures.range(start..).filter(move |d| d.joined_rev <= rev).map(|d| &*d.user)
+        self.departures.range(start..).filter(move |d| d.joined_rev <= known).map(|d| &*d.user)
     }
     pub(super) fn connections_of_node(&self, node: &str) -> Option<usize> {
         self.nodes.get(node).map(|node| node.connections.len())
@@ -178,7 +179,7 @@ impl People {
     /// A node whose lease has ended, with at most `count` of its connections.
     pub(super) fn ended_lease(&self, now_ms: u64, count: usize) -> Option<(Arc<str>, Vec<Arc<str>>)> {
         let (name, node) = self.nodes.iter().find(|(_, node)| node.lease_ends_ms <= now_ms)?;
-        Some((name.clone(), node.connections.iter().take(count).cloned().collect()))
+        Some((name.clone(), node.connections.iter().take(count).map(|(_, id)| id.clone()).collect()))
     }
     /// At most `count` people whose grace has ended.
     pub(super) fn ended_graces(&self, now_ms: u64, count: usize) -> Vec<Arc<str>> {
@@ -197,31 +198,12 @@ impl People {
         match effect {
             Effect::Join(arrival) => self.arrive(arrival, bounds),
             Effect::Set { connection, at_ms, status, data, private } => {
-                let Some(known) = self.connections.get_mut(*connection) else { return };
-                known.active_ms = *at_ms;
-                if let Some(private) = private {
-                    known.private = (*private).into();
-                }
-                if status.is_none() && data.is_none() {
-                    return;
-                }
-                let (user, was_changed) = (known.user.clone(), known.changed);
                 // Who goes away shows no more of this connection than before.
-                if data.is_some() || *status != Some(Status::Away) {
-                    known.changed = self.steps;
+                let is_newest = data.is_some() || status.as_ref().is_some_and(|status| *status != Status::Away);
+                let user = self.say(connection, *at_ms, (status.as_ref(), *data, *private), is_newest);
+                if let Some(user) = user.filter(|_| status.is_some() || data.is_some()) {
+                    self.show(&user, *at_ms, bounds);
                 }
-                if let Some(data) = data {
-                    known.data = (*data).into();
-                }
-                if let Some(status) = status {
-                    known.status = status.clone();
-                }
-                if let Some(person) = self.people.get_mut(&user)
-                    && let Some(held) = person.release(was_changed)
-                {
-                    person.hold(held.id, known);
-                }
-                self.show(&user, *at_ms, bounds);
             }
             Effect::Beat { node, lease_ends_ms } => {
                 if let Some(node) = self.nodes.get_mut(*node) {
@@ -229,13 +211,11 @@ impl People {
                 }
             }
             Effect::Leave { connection, at_ms, leaves_at_ms } => {
-                self.disconnect(connection, *at_ms, *leaves_at_ms, bounds);
+                self.end(&[connection], *at_ms, *leaves_at_ms, bounds);
             }
             Effect::EndLease { node, connections } => {
                 let ended_ms = self.nodes.get(*node).map_or(0, |node| node.lease_ends_ms);
-                for connection in connections {
-                    self.disconnect(connection, ended_ms, 0, bounds);
-                }
+                self.end(connections, ended_ms, 0, bounds);
                 if self.nodes.get(*node).is_some_and(|node| node.connections.is_empty()) {
                     self.nodes.remove(*node);
                 }
@@ -248,8 +228,8 @@ impl People {
             Effect::Kick { user, connections, at_ms } => {
                 for connection in connections {
                     self.kicked.remember(connection);
-                    self.disconnect(connection, *at_ms, 0, bounds);
                 }
+                self.end(connections, *at_ms, 0, bounds);
                 self.depart_if_alone(user, bounds);
             }
         }
@@ -261,79 +241,111 @@ impl People {
         if self.connections.get(id).is_some_and(|known| *known.user != *user || *known.node != *node) {
             return;
         }
-        if let Some(lease) = self.nodes.get_mut(node) {
-            lease.lease_ends_ms = lease.lease_ends_ms.max(lease_ends_ms);
+        let node = self.nodes.get_key_value(node).map_or_else(|| node.into(), |(node, _)| Arc::clone(node));
+        let lease = self.nodes.entry(Arc::clone(&node)).or_default();
+        lease.lease_ends_ms = lease.lease_ends_ms.max(lease_ends_ms);
+        if let Some(user) = self.say(id, at_ms, (status, data, private), true) {
+            return self.show(&user, at_ms, bounds);
         }
-        let (user, id) = if let Some(known) = self.connections.get_mut(id) {
-            let user = known.user.clone();
-            let held = self.people.get_mut(&user).and_then(|person| person.release(known.changed));
-            known.active_ms = at_ms;
-            known.changed = self.steps;
-            if let Some(status) = status {
-                known.status = status.clone();
-            }
-            if let Some(data) = data {
-                known.data = data.into();
-            }
-            if let Some(private) = private {
-                known.private = private.into();
-            }
-            (user, held.map_or_else(|| id.into(), |held| held.id))
-        } else {
-            let (id, user) = (Arc::from(id), self.people.get_key_value(user).map_or_else(|| user.into(), |(u, _)| u.clone()));
-            let node = self.nodes.get_key_value(node).map_or_else(|| node.into(), |(node, _)| node.clone());
-            let lease = self.nodes.entry(Arc::clone(&node)).or_default();
-            lease.lease_ends_ms = lease.lease_ends_ms.max(lease_ends_ms);
-            lease.connections.insert(Arc::clone(&id));
-            let arrives = Connection {
-                user: Arc::clone(&user),
-                node,
-                status: status.cloned().unwrap_or_default(),
-                data: data.unwrap_or("{}").into(),
-                private: private.unwrap_or_default().into(),
-                since_ms: at_ms,
-                active_ms: at_ms,
-                changed: self.steps,
-            };
-            self.connections.insert(Arc::clone(&id), arrives);
-            (user, id)
+        let id: Arc<str> = id.into();
+        let user = self.people.get_key_value(user).map_or_else(|| user.into(), |(user, _)| Arc::clone(user));
+        let status = status.cloned().unwrap_or_default();
+        if let Some(held) = self.nodes.get_mut(&node) {
+            held.connections.insert((status == Status::Invisible, Arc::clone(&id)));
+        }
+        let connection = Connection {
+            user: Arc::clone(&user),
+            node,
+            status,
+            data: data.unwrap_or("{}").into(),
+            private: private.unwrap_or_default().into(),
+            since_ms: at_ms,
+            active_ms: at_ms,
+            changed: self.steps,
         };
-        if !self.people.contains_key(&user) {
+        let person = self.people.entry(Arc::clone(&user)).or_insert_with(|| {
             self.seen.forget(&user);
-            self.people.insert(Arc::clone(&user), Person::new(Shown { since_ms: at_ms, ..Shown::default() }));
+            Person::new(Shown { since_ms: at_ms, ..Shown::default() })
+        });
+        if person.shown.leaves_at_ms > 0 {
+            self.by_grace.remove(&(person.shown.leaves_at_ms, Arc::clone(&user)));
+            (person.shown.leaves_at_ms, person.shown.gone_ms) = (0, 0);
         }
-        if let Some(person) = self.people.get_mut(&user)
-            && let Some(connection) = self.connections.get(&id)
-        {
-            if person.shown.leaves_at_ms > 0 {
-                self.by_grace.remove(&(person.shown.leaves_at_ms, Arc::clone(&user)));
-                (person.shown.leaves_at_ms, person.shown.gone_ms) = (0, 0);
-            }
-            person.hold(id, connection);
-        }
+        person.hold(Arc::clone(&id), &connection);
+        self.connections.insert(id, connection);
         self.show(&user, at_ms, bounds);
     }
 
-    fn disconnect(&mut self, id: &str, at_ms: u64, leaves_at_ms: u64, bounds: &Bounds) {
-        let Some(gone) = self.connections.remove(id) else { return };
-        if let Some(node) = self.nodes.get_mut(&gone.node) {
-            node.connections.remove(id);
-            // A node without people needs no lease, and no deadline that fires for nobody.
-            if node.connections.is_empty() {
-                self.nodes.remove(&gone.node);
-            }
+    /// Takes in what a connection says of itself; answers whose it is, or nothing if it is not here.
+    fn say(
+        &mut self,
+        id: &str,
+        at_ms: u64,
+        (status, data, private): (Option<&Status>, Option<&str>, Option<&str>),
+        is_newest: bool,
+    ) -> Option<Arc<str>> {
+        let known = self.connections.get_mut(id)?;
+        let (was_changed, was_hidden) = (known.changed, known.status == Status::Invisible);
+        known.active_ms = at_ms;
+        if is_newest {
+            known.changed = self.steps;
         }
-        let Some(person) = self.people.get_mut(&gone.user) else { return };
-        person.release(gone.changed);
-        if person.held.is_empty() {
-            person.shown.gone_ms = at_ms;
-            if leaves_at_ms == 0 {
-                return self.depart(&gone.user, bounds);
-            }
-            person.shown.leaves_at_ms = leaves_at_ms;
-            self.by_grace.insert((leaves_at_ms, Arc::clone(&gone.user)));
+        if let Some(private) = private {
+            known.private = private.into();
         }
-        self.show(&gone.user, at_ms, bounds);
+        if let Some(data) = data {
+            known.data = data.into();
+        }
+        if let Some(status) = status {
+            known.status = status.clone();
+        }
+        let held = self.people.get_mut(&known.user).and_then(|person| {
+            let held = person.release(was_changed)?;
+            person.hold(Arc::clone(&held.id), known);
+            Some(held)
+        })?;
+        let hides = known.status == Status::Invisible;
+        if was_hidden != hides
+            && let Some(node) = self.nodes.get_mut(&known.node)
+        {
+            node.connections.remove(&(was_hidden, Arc::clone(&held.id)));
+            node.connections.insert((hides, held.id));
+        }
+        Some(Arc::clone(&known.user))
+    }
+
+    /// Ends connections; of several of one person others hear as of one.
+    fn end(&mut self, ids: &[&str], at_ms: u64, leaves_at_ms: u64, bounds: &Bounds) {
+        let mut users: Vec<Arc<str>> = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some((id, gone)) = self.connections.remove_entry(*id) else { continue };
+            if let Some(node) = self.nodes.get_mut(&gone.node) {
+                node.connections.remove(&(gone.status == Status::Invisible, id));
+                // A node without people needs no lease, and no deadline that fires for nobody.
+                if node.connections.is_empty() {
+                    self.nodes.remove(&gone.node);
+                }
+            }
+            if let Some(person) = self.people.get_mut(&gone.user) {
+                person.release(gone.changed);
+            }
+            users.push(gone.user);
+        }
+        users.sort_unstable();
+        users.dedup();
+        for user in users {
+            let Some(person) = self.people.get_mut(&user) else { continue };
+            if person.held.is_empty() {
+                person.shown.gone_ms = at_ms;
+                if leaves_at_ms == 0 {
+                    self.depart(&user, bounds);
+                    continue;
+                }
+                person.shown.leaves_at_ms = leaves_at_ms;
+                self.by_grace.insert((leaves_at_ms, Arc::clone(&user)));
+            }
+            self.show(&user, at_ms, bounds);
+        }
     }
 
     /// Works out what others see of a person whose connections changed: a new revision, unless that is nothing.
@@ -402,10 +414,12 @@ impl People {
     pub(super) fn heap_bytes(&self) -> usize {
         // Hash tables and tree nodes are about two thirds full; a shared text is counted where it is the key.
         let text = |text: &str| text.len() + 24;
-        let connections = self.connections.iter().map(|(id, c)| {
-            text(id) + text(&c.data) + c.private.len() + (size_of::<Connection>() + 16) * 8 / 5 + 24
-        });
-        let people = self.people.iter().map(|(user, p)| text(user) + p.heap_bytes() + (size_of::<Person>() + 16) * 3 / 2 + 36);
+        let connections = self
+            .connections
+            .iter()
+            .map(|(id, c)| text(id) + text(&c.data) + c.private.len() + (size_of::<Connection>() + 16) * 8 / 5 + 24);
+        let people =
+            self.people.iter().map(|(user, p)| text(user) + p.heap_bytes() + (size_of::<Person>() + 16) * 3 / 2 + 36);
         connections.sum::<usize>()
             + people.sum::<usize>()
             + self.departures.capacity() * size_of::<Departure>()

@@ -2,6 +2,7 @@
 
 use super::memory::{Kicked, Seen};
 use super::people::{Connection, Departure, Node, People, Person, Shown};
+use super::status::Status;
 use crate::codec::{self, Damaged};
 use bincode::Decode;
 use std::collections::{BTreeMap, VecDeque};
@@ -69,7 +70,7 @@ impl People {
                 return damaged("two connections that changed in one step");
             }
             if let Some(node) = people.nodes.get_mut(&node) {
-                node.connections.insert(Arc::clone(&id));
+                node.connections.insert((connection.status == Status::Invisible, Arc::clone(&id)));
             }
             if let Some(person) = persons.get_mut(&user) {
                 person.hold(Arc::clone(&id), &connection);
@@ -109,7 +110,7 @@ impl People {
         if is_in_grace {
             self.by_grace.insert((shown.leaves_at_ms, Arc::clone(user)));
         }
-        let is_visible = shown.status != super::status::Status::Invisible;
+        let is_visible = shown.status != Status::Invisible;
         let revs_fit = shown.joined_rev <= shown.changed_rev && shown.changed_rev <= self.rev;
         if is_visible != (shown.joined_rev > 0) || is_visible != (shown.changed_rev > 0) || !revs_fit {
             return Err(Damaged("a person whose revisions do not fit".into()));

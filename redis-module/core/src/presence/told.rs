@@ -25,6 +25,10 @@ pub struct Snapshot {
 impl Presence {
     /// Who is here now.
     pub fn snapshot(&self, bounds: &Bounds) -> Snapshot {
+        self.shown_rev.set(self.people.rev);
+        if !self.is_typing_announced() {
+            self.shown_typing.set(true);
+        }
         let members = if self.count() > bounds.people_listed_max {
             Vec::new()
         } else {
@@ -40,7 +44,8 @@ impl Presence {
     }
 
     /// What changed after a position, as at most one frame. The frame may tell a little more than its revision
-    /// says, when changes wait for the next tick; people and departures are told by name, so that is harmless.
+    /// says, when changes wait for the next tick, and of people who left that whoever asks never heard of: those may
+    /// have been in a list that told more than its revision. All are told by name, so that is harmless.
     pub fn since(&self, position: Position, names: (&str, &str), bounds: &Bounds) -> Changes {
         match self.epochs.standing(position, self.announced) {
             Standing::Valid => {}
@@ -55,7 +60,8 @@ impl Presence {
         let events = if position.rev == self.announced {
             Vec::new()
         } else {
-            vec![(self.announced, self.changed_frame(names, position.rev, self.announced, bounds))]
+            self.shown_rev.set(self.people.rev);
+            vec![(self.announced, self.changed_frame(names, (position.rev, u64::MAX), self.announced, bounds))]
         };
         Changes::Page { events, through: self.announced }
     }
@@ -64,7 +70,12 @@ impl Presence {
     pub fn has_news(&self) -> bool {
         self.announced != self.people.rev
             || self.cursors.has_news()
-            || !self.typing.keys().eq(self.typing_announced.iter())
+            || self.shown_typing.get()
+            || !self.is_typing_announced()
+    }
+
+    fn is_typing_announced(&self) -> bool {
+        self.typing.keys().eq(self.typing_announced.iter())
     }
 
     /// The announcement of everything since the last one: (epoch, from, rev, frame). `None` if nothing changed.
@@ -75,14 +86,14 @@ impl Presence {
         // More departures in one tick than are remembered: starting later leaves a hole on purpose, so that
         // fronts notice and take the list.
         let (from, rev) = (self.announced.max(self.people.forgotten_rev), self.people.rev);
-        let frame = self.changed_frame((room, stream), from, rev, bounds);
+        let frame = self.changed_frame((room, stream), (from, self.shown_rev.get().max(from)), rev, bounds);
         self.announced = rev;
         Some((self.epochs.current(), from, rev, frame))
     }
 
-    /// The announcement of who types now, if that changed.
+    /// The announcement of who types now, if that changed, or if a list showed somebody in between.
     pub fn announce_typing(&mut self, room: &str) -> Option<String> {
-        if self.typing.keys().eq(self.typing_announced.iter()) {
+        if !self.shown_typing.take() && self.is_typing_announced() {
             return None;
         }
         self.typing_announced = self.typing.keys().cloned().collect();
@@ -92,7 +103,14 @@ impl Presence {
         Some(frame)
     }
 
-    fn changed_frame(&self, (room, stream): (&str, &str), from: u64, rev: u64, bounds: &Bounds) -> String {
+    /// What changed after `from`; that somebody left only if somebody may know of their join, up to `known`.
+    fn changed_frame(
+        &self,
+        (room, stream): (&str, &str),
+        (from, known): (u64, u64),
+        rev: u64,
+        bounds: &Bounds,
+    ) -> String {
         let mut frame = format!(
             "{{\"event\":\"presence.changed\",\"room\":{},\"stream\":{},\"epoch\":\"{}\",\"from\":{from},\"rev\":{rev},\"count\":{}",
             json::quoted(room),
@@ -107,7 +125,7 @@ impl Presence {
         frame.push_str(",\"updated\":");
         push_list(&mut frame, changed().filter(|(_, p)| p.shown.joined_rev <= from), push_member);
         frame.push_str(",\"left\":");
-        push_list(&mut frame, self.people.departed_after(from).filter(|_| is_listed), |out, user| {
+        push_list(&mut frame, self.people.departed_after(from, known).filter(|_| is_listed), |out, user| {
             out.push_str("{\"user\":");
             json::push_quoted(out, user);
             out.push('}');

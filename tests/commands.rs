@@ -13,6 +13,12 @@ const DOC: &str = "stoa:{lobby}:doc:main";
 /// Every command, a call of it that is well-formed, and the keys in that call.
 const COMMANDS: &[(&str, &str, &[&str])] = &[
     ("RATE.TAKE", "RATE.TAKE ip:1 LIMIT 5 1 1000", &["ip:1"]),
+    ("RATE.PEEK", "RATE.PEEK ip:1 LIMIT 5 1 1000", &["ip:1"]),
+    ("RATE.REFUND", "RATE.REFUND ip:1 LIMIT 5 1 1000", &["ip:1"]),
+    ("RATE.RESET", "RATE.RESET ip:1", &["ip:1"]),
+    ("RATE.BLOCK", "RATE.BLOCK ip:1 1000", &["ip:1"]),
+    ("RATE.HOLD", "RATE.HOLD seats:1 c1 5 1000", &["seats:1"]),
+    ("RATE.DROP", "RATE.DROP seats:1 c1", &["seats:1"]),
     ("PRESENCE.JOIN", "PRESENCE.JOIN stoa:{lobby}:presence ada c1 n1 1000", &[HERE]),
     ("PRESENCE.SET", "PRESENCE.SET stoa:{lobby}:presence c1 {}", &[HERE]),
     ("PRESENCE.BEAT", "PRESENCE.BEAT stoa:{lobby}:presence n1 1000", &[HERE]),

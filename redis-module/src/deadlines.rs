@@ -7,9 +7,10 @@
 use crate::effects;
 use crate::ffi::{self, Ctx, Key, Mode};
 use crate::settings;
+use foldhash::{HashMap, HashSet};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap};
 use stoa_core::bounds::Bounds;
 use stoa_core::document::Document;
 use stoa_core::epoch::{Position, Writer};

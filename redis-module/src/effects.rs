@@ -1,7 +1,7 @@
 //! What leaves a command: records to replicas and AOF, events to fronts. Nothing else replicates or publishes.
 
 use crate::deadlines;
-use crate::ffi::{Ctx, Key, Mode, Name, OwnString, Word};
+use crate::ffi::{Ctx, Fixed, Key, Mode, Name, OwnString, Word};
 use crate::stored::Stored;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -35,18 +35,23 @@ pub(crate) fn refused() -> u64 {
 }
 
 /// Sends a decision to replicas and AOF.
-pub(crate) fn replicate<T: Stored>(ctx: &Ctx<'_>, key: &RoomKey<'_>, record: &[u8]) {
-    ctx.replicate(T::EFFECT, key.key.as_bytes(), c"CHANGE", record);
+pub(crate) fn replicate<T: Stored>(ctx: &Ctx<'_>, key: &(impl Name + ?Sized), record: &[u8]) {
+    ctx.replicate(T::EFFECT, key, Fixed::Change, record);
 }
 
 /// Sends a whole value to replicas and AOF.
 pub(crate) fn replicate_state<T: Stored>(ctx: &Ctx<'_>, key: &RoomKey<'_>, value: &T) {
-    ctx.replicate(T::EFFECT, key.key.as_bytes(), c"STATE", &value.encode());
+    ctx.replicate(T::EFFECT, key, Fixed::State, &value.encode());
 }
 
-/// Sends a string with its end to replicas and AOF.
-pub(crate) fn replicate_string(ctx: &Ctx<'_>, key: Word<'_>, value: &OwnString, expires_ms: u64) {
+/// Sends a string with its end, if that is another one, to replicas and AOF.
+pub(crate) fn replicate_string(ctx: &Ctx<'_>, key: Word<'_>, value: &OwnString, expires_ms: Option<u64>) {
     ctx.replicate_set(key, value, expires_ms);
+}
+
+/// Tells replicas and AOF that a key is gone.
+pub(crate) fn replicate_end(ctx: &Ctx<'_>, key: Word<'_>) {
+    ctx.replicate_delete(key);
 }
 
 /// Tells those who listen to keyspace notifications.
@@ -102,8 +107,14 @@ pub(crate) fn announce_presence(ctx: &Ctx<'_>, key: &RoomKey<'_>, presence: &mut
 }
 
 /// Replicates a decision about a log and announces its events. The connection is the one that caused it, or empty.
-pub(crate) fn tell_of_message(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &Log, accepted: &Accepted, connection: &str) {
-    replicate::<Log>(ctx, key, &accepted.record);
+pub(crate) fn tell_of_message(
+    ctx: &Ctx<'_>,
+    (name, key): (&(impl Name + ?Sized), &RoomKey<'_>),
+    log: &Log,
+    accepted: &Accepted,
+    connection: &str,
+) {
+    replicate::<Log>(ctx, name, &accepted.record);
     if let Some(reads) = &accepted.reads {
         announce_of_log(ctx, key, log, reads, "");
     }

@@ -39,6 +39,12 @@ const EVERY_SECOND: (i32, i32, i32) = (1, -1, 2);
 
 const COMMANDS: &[Command] = &[
     Command("RATE.TAKE", entry!(rate::take), GROWS, -6, ONE_KEY),
+    Command("RATE.PEEK", entry!(rate::peek), READS, -6, ONE_KEY),
+    Command("RATE.REFUND", entry!(rate::refund), WRITES, -6, ONE_KEY),
+    Command("RATE.RESET", entry!(rate::reset), WRITES, 2, ONE_KEY),
+    Command("RATE.BLOCK", entry!(rate::block), GROWS, 3, ONE_KEY),
+    Command("RATE.HOLD", entry!(rate::hold), GROWS, 5, ONE_KEY),
+    Command("RATE.DROP", entry!(rate::give_back), WRITES, 3, ONE_KEY),
     Command("PRESENCE.JOIN", entry!(presence::join), GROWS, -6, ONE_KEY),
     Command("PRESENCE.SET", entry!(presence::set), GROWS, -4, ONE_KEY),
     Command("PRESENCE.BEAT", entry!(presence::beat), WRITES, 4, ONE_KEY),

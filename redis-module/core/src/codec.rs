@@ -22,9 +22,11 @@ impl std::fmt::Display for Damaged {
 }
 impl std::error::Error for Damaged {}
 
-struct Bytes(Vec<u8>);
+/// The library's own writer to a `Vec` goes through `io::Write`, at twice the cost.
+struct Bytes<'a>(&'a mut Vec<u8>);
 
-impl Writer for &mut Bytes {
+impl Writer for Bytes<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
         self.0.extend_from_slice(bytes);
         Ok(())
@@ -34,12 +36,9 @@ impl Writer for &mut Bytes {
 /// Writes a record.
 pub fn encode<T: bincode::Encode>(record: &T) -> Vec<u8> {
     // Most records are small; `encode_to_vec` would walk over each of them twice to find its length.
-    let mut bytes = Bytes(Vec::with_capacity(128));
-    // Writing to a Vec fails only for types that refuse to be encoded, which ours never do.
-    match bincode::encode_into_writer(record, &mut bytes, CONFIG) {
-        Ok(()) => bytes.0,
-        Err(_) => Vec::new(),
-    }
+    let mut bytes = Vec::with_capacity(128);
+    append(&mut bytes, record);
+    bytes
 }
 
 /// Writes a record after its version byte.
@@ -54,7 +53,7 @@ pub fn encode_versioned<T: bincode::Encode>(version: u8, record: &T) -> Vec<u8> 
 /// Appends a record.
 pub fn append<T: bincode::Encode>(bytes: &mut Vec<u8>, record: &T) {
     // Writing to a Vec fails only for types that refuse to be encoded, which ours never do.
-    let _ = bincode::encode_into_std_write(record, bytes, CONFIG);
+    let _ = bincode::encode_into_writer(record, Bytes(bytes), CONFIG);
 }
 
 /// Appends a whole number as [`append`] would, whatever its width: for records that are written at every keystroke.

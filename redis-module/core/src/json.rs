@@ -5,6 +5,7 @@
 
 use crate::bounds::JSON_DEPTH_MAX;
 use crate::refusal::{Code, Refusal};
+use serde::de::DeserializeSeed;
 
 /// Checks that `text` is one JSON value within the bounds and returns it without the white space between tokens.
 ///
@@ -18,87 +19,90 @@ pub fn checked(what: &str, text: &[u8], bytes_max: usize) -> Result<String, Refu
     }
     let invalid = |why: String| Refusal::new(Code::InvalidJson, format!("{what} is not JSON: {why}"));
     let text = std::str::from_utf8(text).map_err(|e| invalid(e.to_string()))?;
-    let compact = compact(text, what)?;
+    let mut reader = serde_json::Deserializer::from_str(text);
     // A string with a lone surrogate escape passes IgnoredAny, and would reach people who cannot read it.
-    serde_json::from_str::<NoLoneSurrogates>(&compact).map_err(|e| invalid(e.to_string()))?;
-    Ok(compact)
+    let is_json = NoLoneSurrogates { depth: 0 }.deserialize(&mut reader).and_then(|()| reader.end());
+    is_json.map_err(|e| invalid(e.to_string()))?;
+    Ok(compact(text))
 }
 
-/// Drops white space outside strings and bounds the depth. Says nothing about validity otherwise.
-fn compact(text: &str, what: &str) -> Result<String, Refusal> {
+/// Drops the white space between the tokens of valid JSON.
+fn compact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let (mut in_string, mut escaped, mut depth) = (false, false, 0usize);
-    let mut last_was_gap = false;
-    for c in text.chars() {
+    let (mut in_string, mut escaped, mut from) = (false, false, 0);
+    // Byte by byte: all that matters is ASCII, which is never a part of another character.
+    for (at, byte) in text.bytes().enumerate() {
         if in_string {
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            out.push(c);
-            continue;
+            in_string = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+        } else if byte <= b' ' {
+            out.push_str(&text[from..at]);
+            from = at + 1;
+        } else {
+            in_string = byte == b'"';
         }
-        match c {
-            ' ' | '\t' | '\n' | '\r' => {
-                last_was_gap = true;
-                continue;
-            }
-            '"' => in_string = true,
-            '[' | '{' => depth += 1,
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {
-                // `1 2` must not become `12`.
-                if last_was_gap && out.ends_with(|p: char| p.is_ascii_alphanumeric()) && c.is_ascii_alphanumeric() {
-                    return Err(Refusal::new(Code::InvalidJson, format!("{what} holds two values")));
-                }
-            }
-        }
-        last_was_gap = false;
-        if depth > JSON_DEPTH_MAX {
-            return Err(Refusal::new(Code::InvalidJson, format!("{what} nests deeper than {JSON_DEPTH_MAX} levels")));
-        }
-        out.push(c);
     }
-    Ok(out)
+    out.push_str(&text[from..]);
+    out
 }
 
-/// Visits every value, so that each string is decoded and its escapes are checked, and builds nothing.
-struct NoLoneSurrogates;
+/// Visits every value, so that each string is decoded and its escapes are checked, and builds nothing. Refuses what
+/// nests too deeply.
+#[derive(Clone, Copy)]
+struct NoLoneSurrogates {
+    depth: usize,
+}
 
-impl<'de> serde::Deserialize<'de> for NoLoneSurrogates {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NoLoneSurrogates)
+impl NoLoneSurrogates {
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == JSON_DEPTH_MAX {
+            return Err(E::custom(format!("it nests deeper than {JSON_DEPTH_MAX} levels")));
+        }
+        Ok(NoLoneSurrogates { depth: self.depth + 1 })
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for NoLoneSurrogates {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> serde::de::Visitor<'de> for NoLoneSurrogates {
-    type Value = NoLoneSurrogates;
+    type Value = ();
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("a JSON value")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<NoLoneSurrogates>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        let inside = self.deeper()?;
+        while items.next_element_seed(inside)?.is_some() {}
+        Ok(())
     }
-    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
-        while fields.next_entry::<Key, NoLoneSurrogates>()?.is_some() {}
-        Ok(self)
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        let inside = self.deeper()?;
+        while fields.next_key::<Key>()?.is_some() {
+            fields.next_value_seed(inside)?;
+        }
+        Ok(())
     }
 }
 

@@ -27,6 +27,8 @@ const MSG: &str = "The log of a room: what was said, in order, each once, and wh
 
 const PRESENCE: &str = "Who is here. A person may have many connections; each is held by a node (a front), and each node keeps one lease per room for all of its connections. A member is `{\"user\",\"connections\",\"since_ms\",\"status\",\"color\",\"data\"}`. `data` is that of the connection that changed last. `status` is `online`, `away`, `busy`, `invisible` or a word of yours, and comes from all connections: `invisible` if any says so, else that of the connection that changed last among those not `away`, else `away`; setting the status `away` and nothing else does not make a connection the one that changed last. Of an invisible person others see nothing: hiding is announced as leaving, showing oneself as joining. `color` follows from the user's id alone: the hue is FNV-1a 32 of it, and text in the color can be read on white and on black.";
 
+const RATE: &str = "Limits: who may do how much, and who may hold how many. The key is any key of yours, in any database; it holds a string and ends by itself. A limit is a bucket of `burst` tokens that gets `count` tokens back every `period_ms`, evenly and exactly; up to 8 limits are decided together. Burst and count are at most 1,000,000,000, and a bucket has to be full again within ten years. The five numbers of an answer stand as redis-cell has them, but the first says allowed and not limited, and times are milliseconds. Times come from the clock of the server: if it steps back, buckets are at worst empty, and blocks and leases begin anew. Leases (RATE.HOLD) have keys of their own. A key that holds another string is refused with `INVALID_ARGUMENT` and left alone.";
+
 /// A family of commands.
 #[derive(Debug, Clone, Copy)]
 pub struct Family {
@@ -42,16 +44,72 @@ pub struct Family {
 pub const FAMILIES: &[Family] = &[
     Family {
         prefix: "RATE.",
-        about: "Limits: who may do how much. The key is any key of yours; it holds a string and ends by itself.",
-        commands: &[Entry {
-            name: "RATE.TAKE",
-            syntax: "key LIMIT burst count period_ms [LIMIT burst count period_ms …] [COST cost]",
-            summary: "Takes tokens from all limits of a key, or from none",
-            reply: "An array: allowed (1 or 0), the burst of the tightest limit, calls left in it, milliseconds until the same call would be allowed (-1 if it was), milliseconds until the tightest limit is full again. A limit is a bucket of `burst` tokens that gets `count` tokens back every `period_ms`; up to 8 limits are decided together. `COST 0` looks and takes nothing. A call that is not allowed changes nothing.",
-            refuses: NOTHING,
-            event: NOTHING,
-            complexity: "O(limits)",
-        }],
+        about: RATE,
+        commands: &[
+            Entry {
+                name: "RATE.TAKE",
+                syntax: "key LIMIT burst count period_ms [LIMIT burst count period_ms …] [COST cost] [BLOCK after block_ms]",
+                summary: "Takes tokens from all limits of a key, or from none",
+                reply: "An array: allowed (1 or 0), the burst of the tightest limit (0 while the key is blocked), calls left in it, milliseconds until the same call would be allowed (-1 if it was), milliseconds until the tightest limit is full again, or the block ends. `COST 0` looks and takes nothing. A call that is not allowed changes nothing, unless it says `BLOCK`: then refusals in a row are counted, and the one with the number `after` blocks the key for `block_ms`. A call that is allowed ends the row, so who waits as long as told is never blocked. During a block every call is refused, whoever asks, and makes it no longer.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(limits)",
+            },
+            Entry {
+                name: "RATE.PEEK",
+                syntax: "key LIMIT burst count period_ms [LIMIT burst count period_ms …] [COST cost]",
+                summary: "Says what RATE.TAKE would be answered, and takes nothing",
+                reply: "As RATE.TAKE; what is left is told before anything is taken. Replicas answer it too.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(limits)",
+            },
+            Entry {
+                name: "RATE.REFUND",
+                syntax: "key LIMIT burst count period_ms [LIMIT burst count period_ms …] [COST cost]",
+                summary: "Gives tokens back to all limits of a key, none above its burst",
+                reply: "As RATE.PEEK for one token afterwards. A block stays.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(limits)",
+            },
+            Entry {
+                name: "RATE.RESET",
+                syntax: "key",
+                summary: "Forgets everything that is known of a key: what was taken, refusals, a block, leases",
+                reply: "1, or 0 if nothing was known.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(1)",
+            },
+            Entry {
+                name: "RATE.BLOCK",
+                syntax: "key ms",
+                summary: "Refuses everything that RATE.TAKE asks of a key for so long; 0 ends a block",
+                reply: "1, or 0 if there was no block to end. The new block replaces the one before. Ten years at most.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(1)",
+            },
+            Entry {
+                name: "RATE.HOLD",
+                syntax: "key holder max ttl_ms",
+                summary: "Gives a holder a lease, if fewer than max hold one",
+                reply: "An array: allowed (1 or 0), how many hold one now, `max`, milliseconds until there is room (-1 if it was allowed). The lease ends `ttl_ms` from now, at most a day, and then counts no more; who holds one and asks again keeps it. The key ends with its last lease. `max` is at most 1,000.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(holders)",
+            },
+            Entry {
+                name: "RATE.DROP",
+                syntax: "key holder",
+                summary: "Ends the lease of a holder",
+                reply: "1, or 0 if there was none.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(holders)",
+            },
+        ],
     },
     Family {
         prefix: "PRESENCE.",

@@ -144,7 +144,10 @@ fn parse_word(word: &str, texts: &mut Texts, nested: &mut Nested) -> raw::RedisM
         return block("choice", raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_ONEOF, choices, texts, nested);
     }
     let is_number = word.ends_with("_ms")
-        || matches!(word, "ms" | "n" | "rev" | "seq" | "len" | "count" | "burst" | "cost" | "from" | "to");
+        || matches!(
+            word,
+            "ms" | "n" | "rev" | "seq" | "len" | "count" | "burst" | "cost" | "after" | "max" | "from" | "to"
+        );
     let kind = match word {
         "key" => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_KEY,
         _ if is_number => raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_INTEGER,

@@ -43,6 +43,7 @@ fn start(ctx: &Ctx<'_>, words: &[&[u8]]) -> Result<(), String> {
         return Err(format!("it needs Redis 7.0 or newer, or Valkey; this server lacks {}", missing.join(", ")));
     }
     super::install_panic_hook();
+    super::Fixed::make_all();
     // A key that is opened for writing and then left as it was must not disturb those who watch it: `Key` tells them.
     let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
     redis!(RedisModule_SetModuleOptions(ctx.raw, options as c_int));

@@ -769,3 +769,26 @@ fn exercise(mut log: Log, record: &[u8], bounds: &Bounds) {
     let _ = (log.read(&[("bo", 9)], &call), log.announce_reads("l", "log"));
     let _ = (log.due(&call), log.trim(0, &call));
 }
+
+#[test]
+fn records_are_written_as_the_codec_writes_them() {
+    use super::record::{Change, New, Record, encode};
+    let post = |mentions, streaming| {
+        let (n, reply, thread) = (300, 251, 250);
+        Change::Post(New { n, reply, thread, kind: "code", body: "\"ä\"", mentions, meta: "{}", streaming })
+    };
+    let changes = [
+        post(vec![], false),
+        post(vec!["bo", "*"], true),
+        Change::Edit { n: 7, body: "\"x\"", mentions: vec!["bo"] },
+        Change::Read { marks: vec![("bo", 70_000)], forgotten: 1 },
+        Change::Trim,
+    ];
+    for change in changes {
+        let epoch = Epoch { number: 70_000, id: u32::MAX };
+        let (user, client) = ("ada", "tab");
+        let (rev, at_ms, seq, number, trim) = (65_536, 1_795_000_000_000, 1, 300, 64);
+        let record = Record { epoch, writer: u64::MAX, rev, at_ms, user, client, seq, number, trim, change };
+        assert_eq!(encode(&record), crate::codec::encode_versioned(VERSION, &record), "{record:?}");
+    }
+}

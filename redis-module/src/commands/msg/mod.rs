@@ -101,7 +101,7 @@ fn told(
     event: &CStr,
 ) -> Fields {
     if let Outcome::Accepted(accepted) = &written.outcome {
-        effects::tell_of_message(ctx, key, log, accepted, connection.unwrap_or_default());
+        effects::tell_of_message(ctx, (name, key), log, accepted, connection.unwrap_or_default());
         effects::notify(ctx, event, name);
     }
     let mut fields = Vec::with_capacity(REPLY_FIELDS);

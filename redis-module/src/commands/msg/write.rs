@@ -139,7 +139,7 @@ pub(crate) fn read(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     };
     let (moved, record) = log.read(&marks, &call(ctx, &key, &bounds))?;
     if let Some(record) = record {
-        effects::replicate::<Log>(ctx, &key, &record);
+        effects::replicate::<Log>(ctx, &name, &record);
         effects::notify(ctx, c"msg.read", &name);
         if log.reads_waiting() > READS_WAITING_MAX {
             effects::announce_reads(ctx, &key, log);

@@ -4,6 +4,9 @@
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use stoa_front::conn::codec::Opcode;
+use stoa_harness::bare::{Bare, FIN};
+use stoa_harness::http::request;
 use stoa_harness::socket::Client;
 use stoa_harness::{Front, Redis, front};
 use tokio_tungstenite::tungstenite::Message;
@@ -16,10 +19,10 @@ fn post(n: usize, text: &str) -> Value {
     json!({"do": "msg.post", "room": "lobby", "body": format!("{n} {text}")})
 }
 
+type Socket = tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
+
 /// Reads until the close frame, and says its code.
-async fn close_code(
-    socket: &mut tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>,
-) -> Option<u16> {
+async fn close_code(socket: &mut Socket) -> Option<u16> {
     while let Some(Ok(message)) = socket.next().await {
         if let Message::Close(frame) = message {
             return frame.map(|frame| frame.code.into());
@@ -28,9 +31,7 @@ async fn close_code(
     None
 }
 
-async fn raw(
-    port: u16,
-) -> tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>> {
+async fn raw(port: u16) -> Socket {
     tokio_tungstenite::connect_async(format!("ws://127.0.0.1:{port}/ws")).await.unwrap().0
 }
 
@@ -65,24 +66,114 @@ async fn commands_sent_in_one_breath_are_answered_in_order() {
     assert_eq!(events, (1..199).collect::<Vec<_>>());
 }
 
+/// Somebody in the lobby who has read that they are, and reads nothing from then on.
+async fn stops_reading(port: u16, user: &str) -> Socket {
+    let mut socket = raw(port).await;
+    for command in [
+        json!({"id": 1, "do": "connect", "token": front::token(user)}),
+        json!({"id": 2, "do": "room.join", "room": "lobby"}),
+    ] {
+        socket.send(Message::text(command.to_string())).await.unwrap();
+        let answer = socket.next().await.unwrap().unwrap();
+        assert!(answer.to_text().unwrap().contains("\"ok\""), "{answer}");
+    }
+    socket
+}
+
+/// A counter of the front.
+async fn counted(port: u16, name: &str) -> u64 {
+    let metrics = request(port, "GET /metrics", &[], "").await.body;
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned);
+    line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+}
+
+const SLOW: &str = "stoa_front_slow_connections_total";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_durable_events_is_closed_as_slow_and_misses_nothing() {
     let redis = Redis::start();
-    let front = Front::start_with(&redis, |settings| settings.queue_bytes_max = 256 * 1024).await;
-    let mut slow = raw(front.port).await;
-    slow.send(Message::text(json!({"id": 1, "do": "connect", "token": front::token("slow")}).to_string()))
-        .await
-        .unwrap();
-    slow.send(Message::text(json!({"id": 2, "do": "room.join", "room": "lobby"}).to_string())).await.unwrap();
+    let metrics = stoa_harness::redis::free_port();
+    let front = Front::start_with(&redis, |settings| {
+        settings.queue_bytes_max = 256 * 1024;
+        settings.metrics_listen = Some(([127, 0, 0, 1], metrics).into());
+    })
+    .await;
+    let mut slow = stops_reading(front.port, "slow").await;
     let ada = Client::connect(front.port, &front::token("ada")).await;
     join(&ada, "lobby").await;
     let text = "x".repeat(30_000);
-    // More than the sockets' own buffers hold.
-    for n in 0..600 {
-        ada.ok(post(n, &text)).await;
+    // More than the sockets' own buffers hold, however large they are.
+    let mut posted = 0;
+    while counted(metrics, SLOW).await == 0 {
+        posted += 1;
+        assert!(posted < 5_000, "nobody is too slow");
+        ada.ok(post(posted, &text)).await;
     }
     assert_eq!(close_code(&mut slow).await, Some(4001));
     assert!(!ada.is_closed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_too_much_waits_in_all_who_is_furthest_behind_goes() {
+    let redis = Redis::start();
+    let metrics = stoa_harness::redis::free_port();
+    let front = Front::start_with(&redis, |settings| {
+        settings.queue_bytes_max = 1024 * 1024 * 1024;
+        settings.queued_bytes_total_max = 2 * 1024 * 1024;
+        settings.metrics_listen = Some(([127, 0, 0, 1], metrics).into());
+    })
+    .await;
+    let mut slowest = stops_reading(front.port, "slowest").await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    join(&ada, "lobby").await;
+    let text = "x".repeat(30_000);
+    let mut posted = 0;
+    // It comes when there is something in the queue of the first already.
+    let mut slow = None;
+    while counted(metrics, SLOW).await == 0 {
+        posted += 1;
+        assert!(posted < 5_000, "nobody is too slow");
+        ada.ok(post(posted, &text)).await;
+        if posted == 20 {
+            slow = Some(stops_reading(front.port, "slow").await);
+        }
+    }
+    assert_eq!(close_code(&mut slowest).await, Some(4001));
+    assert_eq!(counted(metrics, SLOW).await, 1);
+    assert!(!ada.is_closed());
+    // What waited for the other one arrives.
+    let last = format!("\"{posted} ");
+    let mut slow = slow.unwrap();
+    while !slow.next().await.unwrap().unwrap().to_text().unwrap().contains(&last) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_too_much_is_received_in_all_large_messages_are_sent_away() {
+    let redis = Redis::start();
+    let metrics = stoa_harness::redis::free_port();
+    let front = Front::start_with(&redis, |settings| {
+        settings.partial_bytes_total_max = 300 * 1024;
+        settings.connect_timeout_ms = 60_000;
+        settings.metrics_listen = Some(([127, 0, 0, 1], metrics).into());
+    })
+    .await;
+    let half = vec![b' '; 200 * 1024];
+    let mut first = Bare::open(front.port, "").await.0;
+    // Two fragments of one text: the message does not end.
+    first.send(Opcode::Text as u8, &half).await;
+    while counted(metrics, "stoa_front_partial_bytes").await < half.len() as u64 {}
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    let mut second = Bare::open(front.port, "").await.0;
+    second.send(Opcode::Text as u8, &half).await;
+    assert_eq!(second.closed().await.0, 1013);
+    // Small ones are taken, and room is made when a large one ends.
+    ada.ok(json!({"do": "ping"})).await;
+    first.send(FIN | Opcode::Continuation as u8, b"{\"id\":1,\"do\":\"ping\"}").await;
+    assert_eq!(first.next_frame().await["error"]["code"], "AUTH_REQUIRED");
+    let mut third = Bare::open(front.port, "").await.0;
+    third.send(Opcode::Text as u8, &half).await;
+    third.send(FIN | Opcode::Continuation as u8, b"{\"id\":1,\"do\":\"ping\"}").await;
+    assert_eq!(third.next_frame().await["error"]["code"], "AUTH_REQUIRED");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

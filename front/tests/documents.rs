@@ -105,3 +105,49 @@ async fn undo_takes_back_the_clients_own_edits_one_by_one() {
     let content = ada.ok(json!({"do": "doc.get", "room": "lobby", "doc": "main"})).await;
     assert_eq!(content["content"], "zero one two");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_undo_that_is_sent_again_takes_back_nothing_more() {
+    let redis = Redis::start();
+    // No replica will ever acknowledge, so the client has to resend.
+    let front = Front::start_with(&redis, |settings| {
+        settings.ack_rooms = vec!["unsafe=replica:1".parse().unwrap()];
+        settings.ack_timeout_ms = 100;
+    })
+    .await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    for room in ["lobby", "unsafe"] {
+        redis.ok(&["DOC.CREATE", &format!("stoa:{{{room}}}:doc:main"), "text", ""]);
+        ada.ok(json!({"do": "room.join", "room": room})).await;
+    }
+    let asked = async |room: &str, mut command: Value| {
+        (command["room"], command["doc"]) = (json!(room), json!("main"));
+        ada.ask(command).await
+    };
+    let text = |room: &str| redis.ok(&["DOC.GET", &format!("stoa:{{{room}}}:doc:main")]).field("content").text();
+    let edit =
+        |seq: u64| json!({"do": "doc.submit", "rev": seq - 1, "op": [3 * (seq - 1), "abc"], "client": "a", "seq": seq});
+    let undo = |seq: u64| json!({"do": "doc.undo", "client": "a", "seq": seq});
+    for room in ["lobby", "unsafe"] {
+        for seq in 1..=3 {
+            let _ = asked(room, edit(seq)).await;
+        }
+        assert_eq!(text(room), "abcabcabc");
+    }
+    let first = asked("lobby", undo(1)).await.unwrap();
+    let again = asked("lobby", undo(1)).await.unwrap();
+    assert_eq!((&first["rev"], &again["rev"], &again["duplicate"]), (&json!(4), &json!(4), &json!(true)));
+    assert_eq!(text("lobby"), "abcabc");
+    for _ in 0..3 {
+        assert_eq!(asked("unsafe", undo(1)).await.unwrap_err()["code"], "UNACKNOWLEDGED");
+    }
+    assert_eq!(text("unsafe"), "abcabc");
+
+    // An edit that was sent before it and arrives after it is not taken for forgotten, nor for an own event.
+    asked("lobby", undo(9)).await.unwrap();
+    asked("lobby", json!({"do": "doc.submit", "rev": 5, "op": ["x"], "client": "a", "seq": 4})).await.unwrap();
+    assert_eq!(text("lobby"), "xabc");
+    let events = ada.ok(json!({"do": "doc.ops", "room": "lobby", "doc": "main", "from": 3})).await;
+    let writers: Vec<_> = events["events"].as_array().unwrap().iter().map(|event| &event["client"]).collect();
+    assert_eq!(writers, ["a:undo", "a:undo", "a"]);
+}

@@ -189,6 +189,11 @@ impl Decoder {
         self.control.len() + self.message.as_ref().map_or(0, |message| message.bytes.capacity())
     }
 
+    /// Frees what is kept of an unfinished message, after which nothing can be read any more.
+    pub fn give_up(&mut self) {
+        (self.message, self.control) = (None, Vec::new());
+    }
+
     /// Whether nothing of an unfinished frame or message is kept.
     pub fn is_idle(&self) -> bool {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()

@@ -100,8 +100,7 @@ impl Reader {
         // Part of a message.
         let began = *self.began.get_or_insert_with(Instant::now);
         if began.elapsed() > MESSAGE_TIMEOUT {
-            self.ending = Some(Ending::Fault(1008, "a message took too long"));
-            return Incoming::Ended { goodbye: false };
+            return self.fault(1008, "a message took too long");
         }
         Incoming::Alive
     }
@@ -133,6 +132,10 @@ impl Reader {
 
     fn fault(&mut self, code: u16, why: &'static str) -> Incoming {
         self.ending = Some(Ending::Fault(code, why));
+        // The socket takes its time to go; what came over it need not.
+        self.decoder.give_up();
+        self.ahead = Vec::new();
+        self.share.set(0);
         Incoming::Ended { goodbye: false }
     }
 

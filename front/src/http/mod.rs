@@ -66,9 +66,14 @@ pub(crate) fn metrics_routes(app: Arc<App>) -> Router {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = app.metrics.render();
-    let ready = u8::from(app.api.router().is_ready());
-    text.push_str("# HELP stoa_front_ready Whether rooms can be served.\n# TYPE stoa_front_ready gauge\n");
-    text.push_str(&format!("stoa_front_ready {ready}\n"));
+    for (name, help, value) in [
+        ("ready", "Whether rooms can be served.", usize::from(app.api.router().is_ready())),
+        ("queued_bytes", "Bytes that wait for connections.", app.queued.bytes()),
+        ("partial_bytes", "Bytes of messages that are not complete.", app.partial.bytes()),
+    ] {
+        text.push_str(&format!("# HELP stoa_front_{name} {help}\n# TYPE stoa_front_{name} gauge\n"));
+        text.push_str(&format!("stoa_front_{name} {value}\n"));
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -1,14 +1,15 @@
-//! The task of one live room: feeds the rules what happens, and does what they say.
+//! The task of one live room: feeds the rules what happens, and does what they say. What it asks Redis stands in `asking`.
+
+mod asking;
 
 use super::hub::{Hub, Joiner};
 use super::inbox::Inbox;
-use super::presence::{self, News, Presence};
+use super::presence::{self, Presence};
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
-use crate::chance;
 use crate::close::CloseReason;
 use crate::conn::{Batch, Conn, Event};
-use crate::frame::{Code, FrameError, reply};
-use crate::module_api::{Change, Here, ModuleApi, Opened};
+use crate::frame::{FrameError, reply};
+use crate::module_api::{Change, Here, Opened};
 use crate::names::Room;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -16,7 +17,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 use stoa_core::epoch::Position;
-use stoa_core::event::{Header, Kind, To};
+use stoa_core::event::{Header, Kind};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -26,11 +27,6 @@ const LINGER: Duration = Duration::from_secs(3);
 const EVENTS_AT_ONCE: usize = 1024;
 /// Writes after which others get the thread: some 5 microseconds each.
 const WRITES_AT_ONCE: usize = 256;
-/// First and longest pause between attempts to read what is missing.
-const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_millis(800);
-/// Rooms without a known gap repair themselves within this time after a reconnection: not all in one instant.
-const CALM_JITTER_MAX: Duration = Duration::from_millis(200);
 
 /// What a live room is told.
 pub(super) enum Control {
@@ -327,67 +323,6 @@ impl Actor {
         // A busy room must not keep its thread from the others.
         tokio::task::yield_now().await;
     }
-
-    fn open(&mut self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
-        let pending = self.pending.get_mut(&member).filter(|_| !again);
-        if let Some(pending) = pending
-            && let Some(here) = pending.here.take()
-        {
-            // Listed first, so that the answer shows the joiner too.
-            pending.open = Some((ticket, ask));
-            return self.presence().join(member, here);
-        }
-        self.call_open(ticket, member, ask, again);
-    }
-
-    fn presence_known(&mut self, news: News) {
-        let (member, kicked) = match news {
-            News::Kicked(member) => (member, true),
-            News::Joined(member, joined) => {
-                let kicked = matches!(&joined, Err(error) if error.code == Code::Kicked);
-                let open = self.pending.get_mut(&member).and_then(|pending| pending.open.take());
-                match (open, joined) {
-                    (Some((ticket, ask)), Ok(())) => self.call_open(ticket, member, ask, false),
-                    (Some((ticket, _)), Err(error)) => self.step(Input::Opened { ticket, member, answer: Err(error) }),
-                    (None, _) => {}
-                }
-                (member, kicked)
-            }
-        };
-        if kicked {
-            let text = reply::kicked_frame(self.room.as_str());
-            let event = Event::new(self.room.as_str(), Header::kick(To::Room), text.into());
-            self.step(Input::Kicked { member, event: Arc::new(event) });
-        }
-    }
-
-    fn call_open(&self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
-        let (api, room, inbox) = (self.hub.api().clone(), self.room.clone(), self.inbox.clone());
-        let user = self.pending.get(&member).map(|pending| pending.user.clone());
-        tokio::spawn(async move {
-            let answer = if again {
-                persist(&api, &room, &ask, &inbox).await
-            } else {
-                api.room_open(&room, user.as_deref(), &ask).await
-            };
-            let answer = answer.map(|parts| parts.into_iter().map(Arc::new).collect());
-            inbox.tell(Control::Input(Input::Opened { ticket, member, answer }));
-        });
-    }
-
-    fn fetch(&self, ticket: Ticket, stream: Arc<str>, position: Option<Position>, calm: bool) {
-        tracing::debug!(room = %self.room, %stream, calm, "reading what may be missing");
-        self.hub.metrics().repairs.add(1);
-        let (api, room, inbox) = (self.hub.api().clone(), self.room.clone(), self.inbox.clone());
-        tokio::spawn(async move {
-            if calm {
-                tokio::time::sleep(chance::jitter(CALM_JITTER_MAX)).await;
-            }
-            let parts = persist(&api, &room, &[(stream.clone(), position)], &inbox).await;
-            let answer = parts.and_then(|mut parts| parts.pop().ok_or_else(FrameError::internal)).map(Arc::new);
-            inbox.tell(Control::Input(Input::Fetched { ticket, stream, answer }));
-        });
-    }
 }
 
 /// However a room ends, nobody waits for it any more.
@@ -399,25 +334,6 @@ impl Drop for Actor {
 
 async fn next_done(presence: &mut Option<Box<Presence>>) -> Option<presence::Done> {
     presence.as_mut()?.next_done().await
-}
-
-/// Asks until Redis answers or the room has ended.
-async fn persist(
-    api: &ModuleApi,
-    room: &Room,
-    ask: &[(Arc<str>, Option<Position>)],
-    inbox: &Inbox,
-) -> Result<Vec<Opened>, FrameError> {
-    let mut pause = RETRY_MIN;
-    loop {
-        match api.room_open(room, None, ask).await {
-            Err(error) if error.code.retry() && !inbox.is_closed() => {
-                tokio::time::sleep(pause + chance::jitter(pause)).await;
-                pause = (pause * 2).min(RETRY_MAX);
-            }
-            answer => return answer,
-        }
-    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

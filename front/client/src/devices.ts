@@ -1,4 +1,4 @@
-import type { Device } from "./wire/index.js";
+import type { DeviceSeen } from "./frames.js";
 import * as read from "./wire/answers.js";
 import type { Stoa } from "./stoa.js";
 
@@ -12,7 +12,7 @@ export class Devices {
    *
    * @returns rejects with `DISABLED`, or `OFFLINE`
    */
-  list(): Promise<readonly Device[]> {
+  list(): Promise<readonly DeviceSeen[]> {
     return this.stoa.ask({ do: "devices.list" }, read.devices);
   }
 

@@ -1,8 +1,8 @@
 /** Where people point in a room: the cursors of its connections, whatever a cursor is to the application. */
 import type { StoaError } from "./errors.js";
-import type { Json } from "./frames.js";
+import type { Json, Pointer } from "./frames.js";
 import { retryDelayMs } from "./retry.js";
-import type { Pointer, PointersEvent } from "./wire/index.js";
+import type { PointersEvent } from "./wire/index.js";
 
 /** A cursor ends on the server 60 s after it was last told; while it should be seen it is told again this often. */
 const REPEAT_MS = 20_000;

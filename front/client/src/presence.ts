@@ -1,5 +1,5 @@
 import { Emitter, type Off } from "./emitter.js";
-import type { Json, JsonObject } from "./frames.js";
+import type { Json, JsonObject, Member as Listed, Pointer } from "./frames.js";
 import { mergePatch, type Patch } from "./merge.js";
 import { Pointers } from "./pointers.js";
 import { retryDelayMs } from "./retry.js";
@@ -7,7 +7,7 @@ import { orderOf } from "./stream.js";
 import type { Stoa } from "./stoa.js";
 import { Typing } from "./typing.js";
 import * as read from "./wire/answers.js";
-import { formatPosition, type DurableEvent, type Gone, type Here, type Member as Listed, type Pointer, type PointersEvent, type Position, type StreamPart } from "./wire/index.js";
+import { formatPosition, type DurableEvent, type Gone, type Here, type PointersEvent, type Position, type StreamPart } from "./wire/index.js";
 
 /**
  * What somebody says about their attention: `online` (the default), `away`, `busy`, or a word of the application (1 to 32 of

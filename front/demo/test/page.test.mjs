@@ -113,6 +113,47 @@ it("two people see each other, write one text and talk", async () => {
   assert.ok(undone.startsWith("Bo was here.") && !undone.endsWith("Budget"), undone);
 });
 
+it("people say what they are doing, and see where the others point", async () => {
+  const room = freshRoom();
+  const ada = await visitor("Ada", room);
+  const bo = await visitor("Bo", room, { colorScheme: "dark", viewport: { width: 1400, height: 800 } });
+  await ada.selectOption("#status", "busy");
+  await bo.waitForSelector('#people [data-status="busy"][title="Ada, busy"]');
+  const color = (page, who) => page.evaluate((name) => {
+    const chip = [...document.querySelectorAll("#people li")].find((it) => it.querySelector("bdi").textContent === name);
+    return chip.querySelector(".avatar").style.getPropertyValue("--person");
+  }, who);
+  assert.match(await color(bo, "Ada"), /^#[0-9a-f]{6}$/);
+  assert.equal(await color(bo, "Ada"), await color(ada, "Ada"));
+
+  // The same place on the page, whatever the width of the window: the middle of it, 100 pixels from its top.
+  const page = async (it) => (await it.locator("#document .cm-content").boundingBox());
+  const mine = await page(ada);
+  await ada.mouse.move(mine.x + 10, mine.y + 10);
+  await ada.mouse.move(mine.x + mine.width / 2, mine.y + 100, { steps: 20 });
+  await contains(bo, ".pointer", "Ada");
+  await bo.waitForFunction(() => {
+    const [pointer, sheet] = [".pointer", "#document .cm-content"].map((it) => document.querySelector(it)?.getBoundingClientRect());
+    return pointer !== undefined && Math.abs(pointer.x - sheet.x - sheet.width / 2) < 2 && Math.abs(pointer.y - sheet.y - 100) < 2;
+  });
+  const theirs = await page(bo);
+  await bo.mouse.move(theirs.x + 200, theirs.y + 60);
+  await contains(ada, ".pointer", "Bo");
+  assert.equal(await ada.locator(".pointer").count(), 1);
+  await bo.type("#chat-input", "Look here");
+  await contains(ada, "#typing", "Bo is typing");
+  await shot(ada, "pointers-light");
+  await shot(bo, "pointers-dark");
+  await ada.mouse.move(1, 1);
+  await bo.waitForSelector(".pointer", { state: "detached" });
+
+  await ada.selectOption("#status", "invisible");
+  await bo.waitForFunction(() => document.querySelectorAll("#people li").length === 1);
+  assert.equal(await ada.locator("#people li").count(), 2);
+  await ada.selectOption("#status", "online");
+  await contains(bo, "#people", "Ada");
+});
+
 it("hostile names and messages are only text", async () => {
   const room = freshRoom();
   const ada = await visitor("Ada", room);
@@ -175,7 +216,9 @@ it("fits a narrow phone, and everything can be reached", async () => {
   const phone = { viewport: { width: 360, height: 700 }, isMobile: true, hasTouch: true };
   const ada = await visitor("Ada", room);
   const bo = await visitor("Bo, who has a name that is long enough", room, phone);
+  await bo.setViewportSize({ width: 390, height: 780 });
   await shot(bo, "phone-document");
+  await bo.setViewportSize(phone.viewport);
   await say(ada, `a word without an end: ${"x".repeat(200)}`);
   await bo.waitForFunction(() => document.querySelector("#unread").textContent === "1");
   await bo.tap('#views [data-view="chat"]');

@@ -1,10 +1,10 @@
 /** Readers of the answers. Each is a function of its own, so that an application carries only those that it uses. */
 import type { StoaError } from "../errors.js";
-import type { BodyOrNull, Version } from "../frames.js";
+import type { BodyOrNull, DeviceSeen, Version } from "../frames.js";
 import { streamPart } from "./events.js";
 import { fields, integer, items, list, Malformed, object, optional, string, type Fields } from "./fields.js";
 import { counts, error, member, message, position } from "./parts.js";
-import type { ConnectAnswer, Counts, Device, Gone, Here, JoinAnswer, Position, RangeAnswer, WriteAnswer } from "./types.js";
+import type { ConnectAnswer, Counts, Gone, Here, JoinAnswer, Position, RangeAnswer, WriteAnswer } from "./types.js";
 
 export const nothing = (_: Fields): void => undefined;
 
@@ -65,5 +65,5 @@ export const people = (from: Fields): readonly (Here | Gone | null)[] =>
     return { ...here, here: true };
   });
 
-export const devices = (from: Fields): readonly Device[] =>
-  list(from, "devices", (it) => ({ ...(it as unknown as Device), connection: string(it, "connection") }));
+export const devices = (from: Fields): readonly DeviceSeen[] =>
+  list(from, "devices", (it) => ({ ...(it as unknown as DeviceSeen), connection: string(it, "connection") }));

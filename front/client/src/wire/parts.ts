@@ -1,8 +1,8 @@
 /** Readers of what events and answers are made of. */
 import { StoaError } from "../errors.js";
-import type { BodyOrNull, Cursor, Json, JsonObject, Message, ReadMark } from "../frames.js";
+import type { BodyOrNull, Cursor, Json, JsonObject, Member, Message, Pointer, ReadMark } from "../frames.js";
 import { integer, object, optional, string, strings, type Fields } from "./fields.js";
-import type { Counts, Member, Pointer, Position } from "./types.js";
+import type { Counts, Position } from "./types.js";
 
 export const position = (from: Fields): Position => ({ epoch: string(from, "epoch"), rev: integer(from, "rev") });
 

@@ -7,12 +7,12 @@ import type {
   DocPage,
   DocSubmitted,
   Event,
-  Json,
-  JsonObject,
-  Member as ListedMember,
+  Member,
   Message,
   MsgPage,
   MsgUnread,
+  PersonSeen,
+  Pointer,
   ReadMark,
   Snapshot,
 } from "../frames.js";
@@ -27,6 +27,7 @@ export interface Position {
 /** The events of one name. */
 type EventOf<Name extends Event["event"]> = Extract<Event, { event: Name }>;
 export type CursorsEvent = EventOf<"doc.cursors">;
+export type PointersEvent = EventOf<"presence.cursors">;
 /** A stream's snapshot, unasked. */
 export interface ResyncEvent {
   event: "room.resync";
@@ -42,84 +43,29 @@ export interface OtherEvent extends Position {
   from: number;
 }
 /** An event that takes part in the order of a stream. */
-export type DurableEvent = LogEvent | EventOf<"doc.created"> | AppliedEvent | PresenceEvent | OtherEvent;
+export type DurableEvent = LogEvent | EventOf<"doc.created" | "presence.changed"> | AppliedEvent | OtherEvent;
 /** An operation was accepted. What it is, is read where there are documents. */
 export type AppliedEvent = Omit<EventOf<"doc.applied">, "op"> & { op: unknown };
-/** People came, changed, went. */
-export type PresenceEvent = Omit<EventOf<"presence.changed">, "joined" | "updated"> & { joined: readonly Member[]; updated: readonly Member[] };
 /** What is told of messages. With a reply comes how many replies its thread has now. */
 export type LogEvent =
   | (EventOf<"msg.posted" | "msg.changed"> & { replies?: number | undefined })
   | EventOf<"msg.reacted" | "msg.appended" | "msg.read">;
 export type PushEvent =
   | DurableEvent
-  | EventOf<"doc.cursors" | "presence.typing" | "room.reset">
-  | PointersEvent
+  | EventOf<"doc.cursors" | "presence.cursors" | "presence.typing" | "room.kicked" | "room.reset">
   | EmittedEvent
-  | KickedEvent
   | ResyncEvent;
 
-/** Somebody who is here. */
-export type Member = ListedMember & { status: string; color: string };
-/** Where a connection points in a room. */
-export interface Pointer {
-  /** One per connection: somebody with two windows has two cursors. */
-  readonly connection: string;
-  readonly user: string;
-  /** Whatever the application told. */
-  readonly cursor: Json;
-}
-/** People pointed elsewhere, or nowhere. */
-export interface PointersEvent {
-  event: "presence.cursors";
-  room: string;
-  cursors: readonly Pointer[];
-  /** Connections whose cursor is gone. */
-  gone: readonly string[];
-}
-/** Somebody was sent out. */
-export interface KickedEvent {
-  event: "room.kicked";
-  room: string;
-  reason: string | undefined;
-  by: string | undefined;
-}
 /** An event of the application; its payload comes behind the frame. */
 export type EmittedEvent = Omit<EventOf<"room.emitted">, "payload"> & { payload: Uint8Array<ArrayBuffer> | undefined };
 
 /** Somebody who is here, as `presence.get` tells it. */
-export interface Here {
-  user: string;
-  here: true;
-  status: string;
-  color: string;
-  /** When they came, in milliseconds of Unix time. */
-  since_ms: number;
-  data: JsonObject;
-}
+export type Here = { here: true } & Omit<Member, "connections">;
 /** Somebody who was here once. */
-export interface Gone {
-  user: string;
+export interface Gone extends Pick<PersonSeen, "user"> {
   here: false;
   /** When they left, in milliseconds of Unix time. */
   last_seen_ms: number;
-}
-
-/** A connection of this user. */
-export interface Device {
-  /** Its id. */
-  connection: string;
-  /** The front that it is on. */
-  node: string;
-  /** When it connected, in milliseconds of Unix time. */
-  since_ms: number;
-  /** When it did something last, in milliseconds of Unix time. */
-  active_ms: number;
-  status: string;
-  /** Where it comes from. */
-  address: string | undefined;
-  /** What it says it is: the `User-Agent` of its request. */
-  agent: string | undefined;
 }
 
 /** One stream's part of `room.join`, `doc.open`, `presence.list` and `room.resync`. */
@@ -194,14 +140,7 @@ export interface ConnectAnswer extends Omit<Connected, "rooms" | "ping_interval_
 
 type WithoutId<Frame> = Frame extends unknown ? Omit<Frame, "id"> : never;
 /** A frame to the front, without its id. */
-export type Command =
-  | WithoutId<CommandFrame>
-  | { do: "presence.set"; room: string; data?: JsonObject; status?: string }
-  | { do: "presence.cursor"; room: string; cursor: Json }
-  | { do: "presence.get"; room: string; users: readonly string[] }
-  | { do: "doc.undo"; room: string; doc: string; client: string; seq: number }
-  | { do: "devices.list" }
-  | { do: "devices.kick"; connection: string };
+export type Command = WithoutId<CommandFrame>;
 
 /** A frame from the front. */
 export type ServerFrame =

@@ -556,15 +556,17 @@ impl<'c> Key<'c> {
         Ok(unsafe { std::slice::from_raw_parts(data.cast::<u8>(), len) })
     }
 
-    /// Sets a native string that ends at a Unix time in milliseconds; without a time it ends when the one before
-    /// would have.
-    pub(crate) fn set_string(&mut self, value: &OwnString, expires_ms: Option<u64>) {
+    /// Sets a native string that ends at a Unix time in milliseconds, which is the end that the key has already if the
+    /// caller knows that.
+    pub(crate) fn set_string(&mut self, value: &OwnString, ends_ms: u64, same_end: bool) {
         self.changed = true;
-        if !self.overwrite(bytes_of(value.0)) {
+        let is_in_place = self.overwrite(bytes_of(value.0));
+        if !is_in_place {
             redis!(RedisModule_StringSet(self.raw, value.0));
         }
-        if let Some(ms) = expires_ms {
-            redis!(RedisModule_SetAbsExpire(self.raw, ms as raw::mstime_t));
+        // A string that is set, rather than written over, has lost its end.
+        if !(is_in_place && same_end) {
+            redis!(RedisModule_SetAbsExpire(self.raw, ends_ms as raw::mstime_t));
         }
     }
 

@@ -107,7 +107,7 @@ fn read(ask: &mut Ask, args: &mut Args<'_>, may_block: bool) -> Result<(), Troub
 fn store(ctx: &Ctx<'_>, name: Word<'_>, open: &mut Key<'_>, decided: Option<Store>) {
     let Some(Store { state, ends_ms, same_end }) = decided else { return };
     let value = OwnString::new(state.as_slice());
-    open.set_string(&value, (!same_end).then_some(ends_ms));
+    open.set_string(&value, ends_ms, same_end);
     effects::replicate_string(ctx, name, &value, (!same_end).then_some(ends_ms));
 }
 
@@ -121,7 +121,7 @@ fn leave(ctx: &Ctx<'_>, name: Word<'_>, open: &mut Key<'_>, left: Left) {
         }
         Left::Store(bytes, ends_ms) => {
             let value = OwnString::new(&bytes);
-            open.set_string(&value, Some(ends_ms));
+            open.set_string(&value, ends_ms, false);
             effects::replicate_string(ctx, name, &value, Some(ends_ms));
         }
     }

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { connect, type Document, type StoaOptions } from "../src/index.js";
 import { FakeFront } from "./fake-front.js";
+import { Random, seedOf } from "./random.js";
 
 let front: FakeFront;
 beforeEach(() => {
@@ -114,4 +115,44 @@ test("restore is refused where there is no document, and when it is closed while
   await waiting;
   const late = await person("bo").then((it) => (it.close(), it));
   await expect(late.restore("a")).rejects.toMatchObject({ code: "CLOSED" });
+});
+
+const isNotFound = (error: unknown) => expect(error).toMatchObject({ code: "NOT_FOUND" });
+
+test("on bad lines each undo takes back one edit, whatever is restored in between, and everybody ends with one text", async () => {
+  const seed = seedOf("versions");
+  for (let round = 0; round < 10 * Number(process.env["STOA_ROUNDS"] ?? 1); round++) {
+    const random = new Random(seed + round);
+    vi.spyOn(Math, "random").mockImplementation(random.next);
+    front = new FakeFront();
+    front.random = random.next;
+    front.delay = () => random.below(120);
+    front.duplicates = 0.05;
+    const people = await Promise.all(["ada", "bo"].map((user) => person(user, { random: random.next, answerTimeoutMs: 2_000, backoffMaxMs: 1_000 })));
+    await pass(2_000);
+    let taken = 0;
+    const asked: Promise<unknown>[] = [];
+    for (let step = 0; step < 120; step++) {
+      const document = random.pick(people);
+      const at = random.below(document.text.length + 1);
+      const what = random.below(8);
+      if (what === 0)
+        asked.push(document.undo().then(() => (taken += 1), isNotFound));
+      else if (what === 1) asked.push(document.restore("tag").catch(isNotFound));
+      else if (what === 2) void document.tag("tag").catch(() => undefined);
+      else if (what === 3) front.cut(random.pick(["ada", "bo"]));
+      else if (what === 4) front.swallow(random.pick(["doc.undo", "doc.restore", "doc.submit"]), random.chance(0.5) ? "reply" : "request");
+      else document.replace(at, Math.min(at + random.below(3), document.text.length), `${step},`);
+      await pass(random.below(150));
+    }
+    front.calm();
+    await pass(120_000);
+    await Promise.all(asked);
+    const { undone, written } = front.doc("lobby", "main");
+    const context = `STOA_SEED=${seed + round}`;
+    expect(people.map(({ text: it, state }) => [it, state]), context).toEqual([[text(), "synchronised"], [text(), "synchronised"]]);
+    expect(undone.size, context).toBe(taken);
+    expect([...written.keys()].filter((it) => it.includes(":undo")).length, context).toBe(taken);
+    vi.restoreAllMocks();
+  }
 });

@@ -24,8 +24,10 @@ const COMMANDS: &[(&str, &str, &[&str])] = &[
     ("PRESENCE.BEAT", "PRESENCE.BEAT stoa:{lobby}:presence n1 1000", &[HERE]),
     ("PRESENCE.LEAVE", "PRESENCE.LEAVE stoa:{lobby}:presence c1", &[HERE]),
     ("PRESENCE.TYPING", "PRESENCE.TYPING stoa:{lobby}:presence c1 1000", &[HERE]),
+    ("PRESENCE.CURSOR", "PRESENCE.CURSOR stoa:{lobby}:presence c1 [1,2]", &[HERE]),
     ("PRESENCE.LIST", "PRESENCE.LIST stoa:{lobby}:presence", &[HERE]),
     ("PRESENCE.COUNT", "PRESENCE.COUNT stoa:{lobby}:presence", &[HERE]),
+    ("PRESENCE.GET", "PRESENCE.GET stoa:{lobby}:presence ada bo", &[HERE]),
     ("PRESENCE.APPLY", "PRESENCE.APPLY stoa:{lobby}:presence CHANGE x", &[HERE]),
     ("DOC.CREATE", "DOC.CREATE stoa:{lobby}:doc:main text", &[DOC]),
     ("DOC.SUBMIT", "DOC.SUBMIT stoa:{lobby}:doc:main 0 []", &[DOC]),
@@ -57,6 +59,7 @@ const COMMANDS: &[(&str, &str, &[&str])] = &[
     ("MSG.INFO", "MSG.INFO stoa:{lobby}:log", &[LOG]),
     ("MSG.APPLY", "MSG.APPLY stoa:{lobby}:log CHANGE x", &[LOG]),
     ("ROOM.EMIT", "ROOM.EMIT stoa:{lobby}:log wave {}", &[LOG]),
+    ("ROOM.KICK", "ROOM.KICK stoa:{lobby}:presence USER ada", &[HERE]),
     ("ROOM.OPEN", "ROOM.OPEN stoa:{lobby}:log - stoa:{lobby}:presence -", &[LOG, HERE]),
 ];
 
@@ -194,7 +197,8 @@ fn maps_are_maps_in_resp3_and_flat_in_resp2() {
         (format!("MSG.HISTORY {LOG} 1"), vec!["versions"]),
         (format!("MSG.CONFIG {LOG}"), vec!["messages_max", "age_ms_max", "bytes_max"]),
         (format!("MSG.SINCE {LOG} 0"), vec!["outcome", "epoch", "rev", "through", "events"]),
-        (format!("PRESENCE.LIST {HERE}"), vec!["outcome", "epoch", "rev", "count", "members", "typing"]),
+        (format!("PRESENCE.LIST {HERE}"), vec!["outcome", "epoch", "rev", "count", "members", "typing", "cursors"]),
+        (format!("PRESENCE.COUNT {HERE} DETAIL"), vec!["people", "connections", "invisible"]),
         (format!("DOC.CREATE {DOC} text"), vec!["created", "epoch", "rev"]),
     ] {
         let flat = redis.ok(&words(&call));
@@ -278,6 +282,8 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
     let big_meta = format!("{{\"a\":\"{}\"}}", "x".repeat(4096));
     let many_mentions = [vec!["MSG.POST", LOG, "ada", "\"hi\""], ["MENTION", "bo"].repeat(33)].concat();
     let many_reads = [vec!["MSG.READ", LOG], ["ada", "1"].repeat(101)].concat();
+    let many_users = [vec!["PRESENCE.GET", HERE], ["ada"].repeat(101)].concat();
+    let long_reason = "x".repeat(257);
     let many_numbers = [vec!["MSG.GET", LOG], ["1"].repeat(101)].concat();
     let room_too_long = format!("stoa:{{{long}}}:log");
 
@@ -328,6 +334,28 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
         ("INVALID_ARGUMENT", vec!["PRESENCE.TYPING", HERE, "c1", "-1"]),
         ("NOT_FOUND", vec!["PRESENCE.TYPING", HERE, "c9", "1000"]),
         ("INVALID_ARGUMENT", vec!["PRESENCE.LIST", HERE, "SINCE", "yesterday"]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.JOIN", HERE, "bo", "c2", "n1", "1000", "STATUS", "out to lunch"]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.JOIN", HERE, "bo", "c2", "n1", "1000", "STATUS", &long]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.SET", HERE, "c1", "STATUS", ""]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.SET", HERE, "c1", "USER", "ada"]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.SET", HERE, "c1", "{}", "STATUS"]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.SET", HERE, "c1", "{}", "STATUS", "a", "STATUS", "b"]),
+        ("INVALID_JSON", vec!["PRESENCE.SET", HERE, "c1", "PRIVATE", "7"]),
+        ("TOO_LARGE", vec!["PRESENCE.SET", HERE, "c1", "PRIVATE", &big_data]),
+        ("NOT_FOUND", vec!["PRESENCE.SET", HERE, "c9", "STATUS", "away"]),
+        ("NOT_FOUND", vec!["PRESENCE.CURSOR", HERE, "c9", "1"]),
+        ("NOT_FOUND", vec!["PRESENCE.CURSOR", HERE, "c1", "1", "USER", "bo"]),
+        ("INVALID_JSON", vec!["PRESENCE.CURSOR", HERE, "c1", "here"]),
+        ("TOO_LARGE", vec!["PRESENCE.CURSOR", HERE, "c1", &big_data]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.COUNT", HERE, "ALL"]),
+        ("INVALID_ARGUMENT", vec!["PRESENCE.GET", HERE, "ada", ""]),
+        ("INVALID_ARGUMENT", many_users),
+        ("INVALID_KEY", vec!["ROOM.KICK", "stoa:{lobby}", "USER", "ada"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.KICK", HERE, "USER", ""]),
+        ("INVALID_ARGUMENT", vec!["ROOM.KICK", HERE, "ROOM", "lobby"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.KICK", HERE, "USER", "ada", "REASON", "a\nb"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.KICK", HERE, "USER", "ada", "REASON", &long_reason]),
+        ("INVALID_ARGUMENT", vec!["ROOM.KICK", HERE, "USER", "ada", "BY", ""]),
         // Documents.
         ("INVALID_ARGUMENT", vec!["DOC.CREATE", "stoa:{lobby}:doc:new", "table"]),
         ("INVALID_ARGUMENT", vec!["DOC.CREATE", "stoa:{lobby}:doc:new", "text", "", "EOL", "crlf"]),

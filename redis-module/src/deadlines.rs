@@ -21,6 +21,9 @@ use stoa_core::presence::Presence;
 
 /// Entries handled before other commands get their turn.
 const STEPS_PER_TICK_MAX: usize = 64;
+/// How long entries are handled at a time before other commands get their turn, in milliseconds; the entry that is under
+/// way is finished, which is one bounded step.
+const WORK_MS_MAX: u64 = 4;
 /// How long the timer stays away then, in milliseconds.
 const YIELD_MS: u64 = 1;
 /// How long to wait while a failover forbids writes, in milliseconds.
@@ -130,6 +133,15 @@ pub(crate) fn presence_loaded(presence: &Presence, key: &[u8]) {
     schedule(key, presence.next_deadline());
 }
 
+/// Somebody looks at a presence list, which may have come to its name unnoticed, by `SWAPDB`: what ends in it is planned.
+pub(crate) fn presence_read(presence: &Presence, key: &[u8]) {
+    if schedule(key, presence.next_deadline())
+        && let Some(ctx) = ffi::detached()
+    {
+        arm(&ctx);
+    }
+}
+
 /// When a log is to be looked at: what it holds ends by age, and streamed messages when their writers fall silent.
 pub(crate) fn log_deadline(log: &Log, bounds: &Bounds) -> Option<u64> {
     log.next_deadline(bounds).map(|due_ms| due_ms.min(ffi::now_ms() + LOOK_AGAIN_MS))
@@ -140,15 +152,17 @@ pub(crate) fn log_loaded(log: &Log, key: &[u8]) {
     schedule(key, log_deadline(log, &settings::bounds()));
 }
 
-fn schedule(key: &[u8], ends_ms: Option<u64>) {
-    let Some(due_ms) = ends_ms else { return };
+/// Answers whether that is news.
+fn schedule(key: &[u8], ends_ms: Option<u64>) -> bool {
+    let Some(due_ms) = ends_ms else { return false };
     with(|s| {
         if s.ends.get(key).is_some_and(|known| *known <= due_ms) {
-            return;
+            return false;
         }
         s.ends.insert(key.into(), due_ms);
         s.heap.push(Reverse((due_ms, What::End, key.into())));
-    });
+        true
+    })
 }
 
 /// A value whose news are gathered per tick.
@@ -315,10 +329,13 @@ fn tick(ctx: &Ctx<'_>) {
             What::Gone => tell_gone(ctx, &name),
             What::Emptied => tell_emptied(ctx, &name),
         }
+        if ffi::now_ms().saturating_sub(now_ms) >= WORK_MS_MAX {
+            break;
+        }
     }
     if with(|s| s.heap.peek().is_some()) {
         let due_ms = with(|s| s.heap.peek().map_or(0, |Reverse((due_ms, _, _))| *due_ms));
-        arm_at(ctx, due_ms.max(now_ms + YIELD_MS));
+        arm_at(ctx, due_ms.max(ffi::now_ms() + YIELD_MS));
     }
 }
 
@@ -334,7 +351,8 @@ fn end(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
     if let Ok(Some(document)) = key.value_mut::<Document>() {
         document.end_cursors(ffi::now_ms());
         tell(ctx, &room, document);
-        return schedule(name, document.next_cursor_end());
+        schedule(name, document.next_cursor_end());
+        return;
     }
     if let Ok(Some(log)) = key.value::<Log>() {
         let is_due = log.next_deadline(&settings::bounds()).is_some_and(|at| at <= ffi::now_ms());
@@ -367,13 +385,16 @@ fn end_in_log(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>, is_due: bool) {
 fn end_presence(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>) {
     let now_ms = ffi::now_ms();
     let mut key = Key::open(ctx, name, Mode::Read);
-    let is_due = matches!(key.value::<Presence>(), Ok(Some(p)) if p.next_deadline().is_some_and(|at| at <= now_ms));
+    let Ok(Some(presence)) = key.value::<Presence>() else { return };
+    let (is_due, is_stored_due) = (presence.is_due(now_ms), presence.is_stored_due(now_ms));
     if is_due && spare(name, now_ms) {
         return;
     }
     if is_due {
-        drop(key);
-        key = Key::open(ctx, name, Mode::Write);
+        if is_stored_due {
+            drop(key);
+            key = Key::open(ctx, name, Mode::Write);
+        }
         if let Ok(Some(presence)) = key.value_mut::<Presence>() {
             let records = presence.due(now_ms, writer(ctx), &settings::bounds());
             for record in &records {

@@ -307,6 +307,16 @@ impl Presence {
         self.people.next_deadline().into_iter().chain(passing.into_iter().flatten()).min()
     }
 
+    /// Whether [`Presence::due`] may have something to end.
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.next_deadline().is_some_and(|at| at <= now_ms)
+    }
+
+    /// Whether that is stored: a lease or a grace, rather than a typing mark or a cursor.
+    pub fn is_stored_due(&self, now_ms: u64) -> bool {
+        self.people.next_deadline().is_some_and(|at| at <= now_ms)
+    }
+
     /// How many people others can see.
     pub fn count(&self) -> usize {
         self.people.count()

@@ -512,7 +512,8 @@ const HEAD: &str = "# Command reference
 Made from the code; `COMMAND DOCS` says the same.
 
 * A **key** of a room is `<prefix>:{<room>}:<stream>`: `stoa:{lobby}:log`, `stoa:{lobby}:presence`,
-  `stoa:{lobby}:doc:main`. The braces keep a room in one slot of a cluster. Rooms live in database 0.
+  `stoa:{lobby}:doc:main`. The braces keep a room in one slot of a cluster. Rooms live in database 0:
+  `SWAPDB` with it is told to everybody as `room.reset`, and in another database nobody's time ends.
 * The **channel** of a room is the key up to its closing brace, with sharded pub/sub: `SSUBSCRIBE stoa:{lobby}`.
   An event is a short binary header and then the JSON frame that [the protocol](protocol.md) describes.
 * A **map** is a RESP3 map; in RESP2 it is a flat array, field and value in turn. Booleans are 1 and 0.

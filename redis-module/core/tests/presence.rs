@@ -273,6 +273,11 @@ impl World {
                 self.twin = twin;
             }
         }
+        // What was lost before it was announced was lost without a trace. Whoever saw it in a list is the only one to know;
+        // a front that holds somebody lists them again, and nobody else has heard of them.
+        if lost > 0 && self.sleeper.is_ahead {
+            self.sleeper = Listener::new(false);
+        }
         if lost == 0 {
             assert_eq!(self.replica.encode(), self.primary.encode(), "the replica differs");
         }

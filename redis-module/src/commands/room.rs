@@ -2,6 +2,7 @@
 
 use super::{check_database, doc, epoch_reply, events_reply, msg};
 use crate::args::{Args, once, unknown};
+use crate::deadlines;
 use crate::effects;
 use crate::ffi::{Ctx, Key, Mode, Word};
 use crate::reply::{Outcome, Reply, Trouble};
@@ -221,6 +222,7 @@ fn presence_part(
     bounds: &Bounds,
 ) -> Reply {
     let changes = held.map(|at| presence.since(at, (key.room, key.stream), bounds));
+    deadlines::presence_read(presence, key.key.as_bytes());
     let now = presence.snapshot(bounds);
     if add_outcome(&mut fields, "presence", now.position, changes) {
         fields.extend([("count", now.count.into()), ("members", now.members.into())]);

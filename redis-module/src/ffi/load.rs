@@ -93,10 +93,11 @@ unsafe extern "C" fn write_setting(
 }
 
 fn listen(ctx: &Ctx<'_>) -> Result<(), String> {
-    let events: [(u64, raw::RedisModuleEventCallback); 3] = [
+    let events: [(u64, raw::RedisModuleEventCallback); 4] = [
         (raw::REDISMODULE_EVENT_FLUSHDB, Some(flushed)),
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
+        (raw::REDISMODULE_EVENT_SWAPDB, Some(swapped)),
     ];
     for (id, callback) in events {
         let event = raw::RedisModuleEvent { id, dataver: 1 };
@@ -131,6 +132,17 @@ unsafe extern "C" fn flushed(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent,
         let info = unsafe { data.cast::<raw::RedisModuleFlushInfo>().as_ref() };
         let holds_rooms = info.is_some_and(|info| info.dbnum <= 0);
         if holds_rooms && sub == raw::REDISMODULE_SUBEVENT_FLUSHDB_END {
+            deadlines::everything_removed(&Ctx::new(ctx));
+        }
+    });
+}
+
+unsafe extern "C" fn swapped(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _sub: u64, data: *mut c_void) {
+    guarded(|| {
+        // SAFETY: this event comes with this structure, valid during the callback.
+        let info = unsafe { data.cast::<raw::RedisModuleSwapDbInfo>().as_ref() };
+        // What people held is in another database now, and what is here instead they never saw.
+        if info.is_some_and(|info| info.dbnum_first == 0 || info.dbnum_second == 0) {
             deadlines::everything_removed(&Ctx::new(ctx));
         }
     });

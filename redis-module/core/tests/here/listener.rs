@@ -57,13 +57,15 @@ pub(crate) struct Listener {
     is_strict: bool,
     /// Whether others saw, since the last announcement, what was not announced yet: that those left is told to all.
     pub(crate) somebody_looked: bool,
+    /// Whether the list that it took showed more than its position says.
+    pub(crate) is_ahead: bool,
 }
 
 impl Listener {
     pub(crate) fn new(is_strict: bool) -> Self {
         let position = Position::START;
         let (members, cursors, typing) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        Listener { position, members, typing, cursors, is_strict, somebody_looked: false }
+        Listener { position, members, typing, cursors, is_strict, somebody_looked: false, is_ahead: false }
     }
 
     /// Hears an announcement, and takes the list if it does not go on from what is known.
@@ -71,10 +73,11 @@ impl Listener {
         let changed: Changed<'_> = serde_json::from_str(frame).unwrap();
         assert!(!self.is_strict || changed.from >= self.position.rev, "told twice: {frame}");
         if changed.from > self.position.rev {
+            (self.somebody_looked, self.is_ahead) = (false, false);
             return self.take_list(presence.snapshot(bounds));
         }
         self.apply(&changed, frame);
-        (self.position, self.somebody_looked) = (presence.position(), false);
+        (self.position, self.somebody_looked, self.is_ahead) = (presence.position(), false, false);
         assert_eq!(self.position.rev, changed.rev);
     }
 
@@ -111,6 +114,7 @@ impl Listener {
 
     /// Comes back: to another server, or after having heard nothing for a while.
     pub(crate) fn come_back(&mut self, presence: &Presence, bounds: &Bounds) {
+        self.is_ahead = presence.position().rev != presence.rev();
         match presence.since(self.position, NAMES, bounds) {
             Changes::Page { events, .. } => {
                 // Those who left are told even to who never heard of them.

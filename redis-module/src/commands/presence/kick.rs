@@ -6,7 +6,7 @@ use crate::args::{Args, once, unknown};
 use crate::deadlines::writer;
 use crate::effects;
 use crate::ffi::{self, Ctx, Key, Mode};
-use crate::reply::{Outcome, Reply, Trouble};
+use crate::reply::{Outcome, Trouble};
 use crate::settings::bounds;
 use stoa_core::event::{Header, To};
 use stoa_core::identity::check_id;

@@ -2,6 +2,7 @@
 
 use super::super::{epoch_reply, events_reply, stream_key};
 use crate::args::{Args, once, unknown};
+use crate::deadlines;
 use crate::ffi::{Ctx, Key, Mode};
 use crate::reply::{Outcome, Reply};
 use crate::settings::bounds;
@@ -32,6 +33,7 @@ pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let nobody = Presence::default();
     let presence = open.value::<Presence>()?.unwrap_or(&nobody);
     let bounds = bounds();
+    deadlines::presence_read(presence, key.key.as_bytes());
     let now = presence.snapshot(&bounds);
     let changes = since.map(|position| presence.since(position, (key.room, key.stream), &bounds));
     let mut fields = vec![

@@ -31,7 +31,7 @@ export class Pointers {
   private own: Json = null;
   /** The front has to hear of the own cursor, as soon as there is a line and it is time. */
   private untold = false;
-  /** The front knows of one. */
+  /** The front may know of one. */
   private isKnown = false;
   private live = false;
   private notBefore = -Infinity;
@@ -45,7 +45,8 @@ export class Pointers {
   set(cursor: Json): void {
     this.own = cursor;
     this.movedAt = Date.now();
-    this.untold = cursor !== null || this.isKnown;
+    // What is to be told may be that there is none any more.
+    this.untold ||= cursor !== null || this.isKnown;
     this.flush();
   }
 
@@ -110,11 +111,15 @@ export class Pointers {
     const wait = this.notBefore - Date.now();
     if (wait > 0) return this.later(wait);
     this.untold = false;
-    this.isKnown = this.own !== null;
     this.later(REPEAT_MS);
     this.notBefore = Date.now() + this.host.everyMs;
-    this.host.tell(this.own, (error) => {
-      if (error === undefined) this.failures = 0;
+    const told = this.own;
+    if (told !== null) this.isKnown = true;
+    this.host.tell(told, (error) => {
+      if (error === undefined) {
+        this.failures = 0;
+        if (told === null && this.own === null) this.isKnown = false;
+      }
       // The last value counts: it is told as soon as it may be. What else is refused would be refused again.
       if (error?.retry !== true || !this.live) return;
       this.untold = true;

@@ -303,7 +303,10 @@ export class Presence<Data extends object = JsonObject, Cursor = Json> {
     if (order !== "next") return order === "old";
     this.position = { epoch: event.epoch, rev: event.rev };
     if (event.event !== "presence.changed") return true;
-    for (const { user } of event.left) this.byUser.delete(user);
+    for (const { user } of event.left) {
+      this.byUser.delete(user);
+      this.who = this.who.filter((it) => it !== user);
+    }
     for (const member of [...event.joined, ...event.updated]) this.byUser.set(member.user, member);
     this.total = event.count;
     this.changed();

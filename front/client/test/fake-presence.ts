@@ -60,7 +60,7 @@ export class FakePresence {
   leave(connection: Connection): boolean {
     if (!this.isHere(connection)) return false;
     this.point(connection, null);
-    this.typists.delete(connection.user);
+    if (this.typists.has(connection.user)) this.type(connection, false);
     this.change(connection.user, () => this.here.delete(connection));
     if (![...this.here.keys()].some(({ user }) => user === connection.user)) this.seen.set(connection.user, Date.now());
     return true;

@@ -198,6 +198,19 @@ describe("cursors", () => {
     expect(bo.presence.cursors.size).toBe(1);
   });
 
+  test("that one points nowhere is told, too, even if the word of it was lost and repeated", async () => {
+    const [ada, bo] = [person("ada", { answerTimeoutMs: 2_000 }), person("bo")];
+    await pass(10);
+    ada.presence.setCursor({ x: 1 });
+    await pass(100);
+    front.swallow("presence.cursor", "request");
+    ada.presence.setCursor(null);
+    await pass(2_100);
+    ada.presence.setCursor(null);
+    await pass(2_000);
+    expect(bo.presence.cursors.size).toBe(0);
+  });
+
   test("the last place is told even if it was refused for now", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

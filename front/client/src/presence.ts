@@ -68,6 +68,7 @@ export class Presence<Data extends object = JsonObject, Cursor = Json> {
   private readonly byUser = new Map<string, Member>();
   private position: Position | undefined;
   private shown: readonly Member[] = [];
+  private rest: readonly Member[] = [];
   private total = 0;
   private who: readonly string[] = [];
   private live = false;
@@ -106,9 +107,9 @@ export class Presence<Data extends object = JsonObject, Cursor = Json> {
     return this.shown as readonly Member<Data>[];
   }
 
-  /** Everybody but oneself. */
+  /** Everybody but oneself. A new list after each change. */
   get others(): readonly Member<Data>[] {
-    return this.members.filter(({ user }) => user !== this.stoa.user);
+    return this.rest as readonly Member<Data>[];
   }
 
   /** Oneself as the others see one; `undefined` for who only watches, is invisible, or has not joined yet. */
@@ -337,6 +338,7 @@ export class Presence<Data extends object = JsonObject, Cursor = Json> {
 
   private changed(): void {
     this.shown = [...this.byUser.values()].sort((a, b) => a.since_ms - b.since_ms || (a.user < b.user ? -1 : 1));
+    this.rest = this.shown.filter(({ user }) => user !== this.stoa.user);
     this.events.emit("change");
   }
 }

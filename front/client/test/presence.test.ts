@@ -36,6 +36,8 @@ describe("people", () => {
     const mood: string | undefined = bo.presence.others[0]?.data.mood;
     expect(mood).toBe("good");
     expect(bo.presence.others.map(({ user, status, color }) => [user, status, color])).toEqual([["ada", "online", "#3d7ab8"]]);
+    // Lists are the same until something changes: what renders them may compare.
+    expect([bo.presence.others === bo.presence.others, bo.presence.cursors === bo.presence.cursors]).toEqual([true, true]);
     expect([bo.presence.me?.user, bo.presence.member("ada")?.data.mood, bo.presence.member("cy")]).toEqual(["bo", "good", undefined]);
   });
 

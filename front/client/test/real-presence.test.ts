@@ -91,6 +91,18 @@ describe.skipIf(!runs)("real fronts", () => {
     bo.stoa.close();
   });
 
+  test("a front that notices silence makes one away, and what one chose comes back with the next sign of life", async () => {
+    fronts[1] = await startFront(redis, "--away-after-ms", "500");
+    const [bo, ada] = [await person("bo"), await person("ada", 1)];
+    ada.presence.setStatus("busy");
+    await until("Ada is busy", () => bo.presence.member("ada")?.status === "busy");
+    await until("Ada is away", () => bo.presence.member("ada")?.status === "away");
+    expect([ada.presence.status, bo.presence.member("bo")?.status]).toEqual(["busy", "online"]);
+    await ada.room.messages.post("back");
+    await until("Ada is busy again", () => bo.presence.member("ada")?.status === "busy");
+    for (const { stoa } of [ada, bo]) stoa.close();
+  });
+
   test("pointers: the last place arrives, whoever comes later sees it, and it ends with its connection", async () => {
     const [ada, bo] = [await person("ada"), await person("bo", 1)];
     for (let x = 1; x <= 200; x++) {

@@ -94,7 +94,8 @@ pub struct Decision {
 /// call is refused, whoever asks, and costs nothing. A call that is allowed ends the row. So does time: who waited as
 /// long as a refusal said is allowed.
 pub fn take(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> {
-    let (limits, cost, mut book) = (ask.limits.as_slice(), ask.cost, Book::default());
+    let (limits, cost) = (ask.limits.as_slice(), ask.cost);
+    let mut book = Book::default();
     open(&mut book, stored, ask, now_ns)?;
     let mut wait = wait_ns(&book, limits, cost, now_ns);
     let mut changed = book.is_repaired;
@@ -116,7 +117,8 @@ pub fn take(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> 
 
 /// What [`take`] would answer now, before it takes anything.
 pub fn peek(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Verdict, Refusal> {
-    let (limits, mut book) = (ask.limits.as_slice(), Book::default());
+    let limits = ask.limits.as_slice();
+    let mut book = Book::default();
     open(&mut book, stored, ask, now_ns)?;
     Ok(verdict(&book, limits, wait_ns(&book, limits, ask.cost, now_ns), now_ns))
 }
@@ -125,7 +127,8 @@ pub fn peek(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Verdict, Refusal> {
 ///
 /// A block stays, and so does the row of refusals.
 pub fn refund(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> {
-    let (limits, mut book) = (ask.limits.as_slice(), Book::default());
+    let limits = ask.limits.as_slice();
+    let mut book = Book::default();
     open(&mut book, stored, ask, now_ns)?;
     let is_full = book.debts(limits, now_ns).all(|(_, debt)| debt == limit::Exact::default());
     let now = limit::Exact::ns(now_ns);

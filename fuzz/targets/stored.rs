@@ -10,7 +10,7 @@ use stoa_core::epoch::{Position, Writer};
 use stoa_core::identity::Identity;
 use stoa_core::log::{Actor, Call, Log, Outcome, Post, Range, Written};
 use stoa_core::op::Unit;
-use stoa_core::presence::{Join, Presence};
+use stoa_core::presence::{Join, Presence, Says, Whom};
 use stoa_fuzz::{Json, Line, unit};
 
 #[derive(Debug, Arbitrary)]
@@ -183,20 +183,27 @@ fn log(input: &Input) {
 }
 
 fn presence(input: &Input) {
-    let bounds = Bounds { departures_max: 3, connections_max: 8, ..Bounds::default() };
+    let bounds = Bounds { departures_max: 3, connections_max: 8, presence_seen_max: 2, ..Bounds::default() };
     let mut presence = Presence::default();
     let mut record = Vec::new();
     let now_ms = input.now_ms;
     for (at, json) in input.operations.iter().enumerate() {
         let (user, connection) = (["ada", "bob"][at % 2], ["c1", "c2", "c3", "c4"][at % 4]);
-        let join = Join { user, connection, node: ["n1", "n2"][at % 3 / 2], ttl_ms: 1000, data: None, private: None };
         let raw = json.bytes();
-        let changed = match raw.len() % 5 {
+        let status = ["online", "away", "invisible", "lunch", "no status"][at % 5];
+        let says = Says { data: Some(&raw), private: Some(&raw), status: Some(status) };
+        let quiet = Says { data: None, private: None, ..says };
+        let join = Join { user, connection, node: ["n1", "n2"][at % 3 / 2], ttl_ms: 1000, says: quiet };
+        let changed = match raw.len() % 8 {
             0 => presence.leave(connection, 500, WRITER, now_ms, &bounds),
             1 => presence.leave(connection, 0, WRITER, now_ms, &bounds),
-            2 => presence.patch(connection, &raw, WRITER, &bounds),
+            2 => presence.set(connection, says, WRITER, now_ms, &bounds),
+            3 => presence.set(connection, quiet, WRITER, now_ms, &bounds),
+            4 => presence.kick(Whom::Connection(connection), WRITER, now_ms, &bounds),
+            5 => presence.kick(Whom::User(user), WRITER, now_ms, &bounds),
             _ => presence.join(join, WRITER, now_ms, &bounds),
         };
+        let _ = presence.point(connection, &raw, now_ms, &bounds);
         if let Ok(Some(bytes)) = changed.map(|c| c.record) {
             record = bytes;
         }
@@ -207,8 +214,10 @@ fn presence(input: &Input) {
     let _ = read.apply(&input.effect.of(record), &bounds);
     let _ = (read.snapshot(&bounds), read.heap_bytes(), read.free_effort(), read.next_deadline());
     let _ = read.since(Position::START, ("lobby", "presence"), &bounds);
-    let join = Join { user: "ada", connection: "c1", node: "n1", ttl_ms: 1000, data: None, private: None };
+    let _ = (read.look("ada"), read.counts());
+    let join = Join { user: "ada", connection: "c1", node: "n1", ttl_ms: 1000, says: Says::default() };
     let _ = read.join(join, WRITER, now_ms, &bounds);
+    let _ = (read.point("c1", b"1", now_ms, &bounds), read.announce_cursors("lobby"));
     let _ = read.type_for("c1", 10, now_ms);
     let _ = read.beat("n1", 1000, WRITER, now_ms, &bounds);
     let _ = (read.announce("lobby", "presence", &bounds), read.announce_typing("lobby"));

@@ -18,6 +18,7 @@ mod cursors;
 mod look;
 mod memory;
 mod people;
+mod person;
 mod record;
 mod status;
 mod stored;

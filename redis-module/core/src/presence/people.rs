@@ -1,6 +1,7 @@
 //! The state of a room's presence and the only code that changes it.
 
 use super::memory::{Kicked, Seen};
+use super::person::{Person, Shown};
 use super::record::Effect;
 use super::status::Status;
 use crate::bounds::Bounds;
@@ -22,89 +23,6 @@ pub(super) struct Connection {
     pub(super) active_ms: u64,
     /// The step in which it last changed what others may see of its person.
     pub(super) changed: u64,
-}
-
-/// A connection as its person holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) changed: u64,
-    pub(super) id: Arc<str>,
-    status: Status,
-}
-
-/// Somebody who is here: with a connection, or in the grace after the last one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Person {
-    /// Their connections; the one that changed last comes last.
-    held: Vec<Held>,
-    invisible: usize,
-    away: usize,
-    pub(super) shown: Shown,
-}
-
-/// What is known of a person beside their connections; what others see follows the connections and outlives the last.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
-pub(super) struct Shown {
-    /// Since when others see them, or do not.
-    pub(super) since_ms: u64,
-    /// The revision of the join; 0 while they are invisible.
-    pub(super) joined_rev: u64,
-    /// The revision of the last change; 0 while they are invisible.
-    pub(super) changed_rev: u64,
-    /// When the grace ends, or 0 while there is a connection.
-    pub(super) leaves_at_ms: u64,
-    /// When the last connection ended, or 0 while there is one.
-    pub(super) gone_ms: u64,
-    pub(super) status: Status,
-    /// The data of the connection that changed last.
-    pub(super) data: Arc<str>,
-}
-
-impl Person {
-    pub(super) fn new(shown: Shown) -> Self {
-        Person { shown, ..Person::default() }
-    }
-    pub(super) fn connections(&self) -> usize {
-        self.held.len()
-    }
-    /// Their connections, the one that changed last first.
-    pub(super) fn held(&self) -> impl Iterator<Item = &Held> {
-        self.held.iter().rev()
-    }
-    pub(super) fn is_invisible(&self) -> bool {
-        self.shown.joined_rev == 0
-    }
-
-    pub(super) fn hold(&mut self, id: Arc<str>, connection: &Connection) {
-        let held = Held { changed: connection.changed, id, status: connection.status.clone() };
-        self.invisible += usize::from(held.status == Status::Invisible);
-        self.away += usize::from(held.status == Status::Away);
-        let place = self.held.partition_point(|other| other.changed < held.changed);
-        self.held.insert(place, held);
-    }
-
-    fn release(&mut self, changed: u64) -> Option<Held> {
-        let place = self.held.binary_search_by_key(&changed, |held| held.changed).ok()?;
-        let held = self.held.remove(place);
-        self.invisible -= usize::from(held.status == Status::Invisible);
-        self.away -= usize::from(held.status == Status::Away);
-        Some(held)
-    }
-
-    /// What the connections come to: who hides with one hides with all, who is there with one is not away.
-    pub(super) fn status(&self) -> Option<&Status> {
-        if self.invisible > 0 {
-            return Some(&Status::Invisible);
-        }
-        if self.away == self.held.len() {
-            return self.held.last().map(|held| &held.status);
-        }
-        self.held().map(|held| &held.status).find(|status| **status != Status::Away)
-    }
-
-    pub(super) fn heap_bytes(&self) -> usize {
-        self.held.capacity() * size_of::<Held>() + size_of::<Held>() / 4
-    }
 }
 
 /// Somebody who was here, as far as others could see.
@@ -335,7 +253,7 @@ impl People {
         users.dedup();
         for user in users {
             let Some(person) = self.people.get_mut(&user) else { continue };
-            if person.held.is_empty() {
+            if person.connections() == 0 {
                 person.shown.gone_ms = at_ms;
                 if leaves_at_ms == 0 {
                     self.depart(&user, bounds);
@@ -354,7 +272,7 @@ impl People {
         if let Some(status) = person.status().cloned() {
             person.shown.status = status;
         }
-        if let Some(newest) = person.held.last().and_then(|held| self.connections.get(&held.id)) {
+        if let Some(newest) = person.newest().and_then(|held| self.connections.get(&held.id)) {
             person.shown.data = Arc::clone(&newest.data);
         }
         let (was_visible, is_visible) = (person.shown.joined_rev > 0, person.shown.status != Status::Invisible);
@@ -382,7 +300,7 @@ impl People {
     }
 
     fn depart_if_alone(&mut self, user: &str, bounds: &Bounds) {
-        if self.people.get(user).is_some_and(|person| person.held.is_empty()) {
+        if self.people.get(user).is_some_and(|person| person.connections() == 0) {
             self.depart(user, bounds);
         }
     }

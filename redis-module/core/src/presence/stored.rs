@@ -1,7 +1,8 @@
 //! The stored form of a presence list, and what has to hold of it.
 
 use super::memory::{Kicked, Seen};
-use super::people::{Connection, Departure, Node, People, Person, Shown};
+use super::people::{Connection, Departure, Node, People};
+use super::person::{Person, Shown};
 use super::status::Status;
 use crate::codec::{self, Damaged};
 use bincode::Decode;
@@ -96,7 +97,7 @@ impl People {
 
     /// Checks a person against their connections, and enters them where they are looked up.
     fn adopt(&mut self, user: &Arc<str>, person: &mut Person) -> Result<(), Damaged> {
-        let newest = person.held().next().and_then(|held| self.connections.get(&held.id)).map(|c| Arc::clone(&c.data));
+        let newest = person.newest().and_then(|held| self.connections.get(&held.id)).map(|c| Arc::clone(&c.data));
         let is_as_shown = person.status().is_none_or(|status| *status == person.shown.status)
             && newest.as_ref().is_none_or(|data| *data == person.shown.data);
         let is_in_grace = newest.is_none();

@@ -2,6 +2,8 @@ use super::*;
 use crate::changes::Changes;
 use serde_json::{Value, json};
 
+mod shown;
+
 const HERE: Writer = Writer { replication_id: 1, chance: 7 };
 
 /// A room whose replica follows every record; a test that ends compares the two.
@@ -297,6 +299,9 @@ fn damaged_bytes_are_refused_without_a_panic() {
     room.joins("ada", "tab1", "front1");
     room.joins("bo", "tab2", "front2");
     room.leaves("tab2", 1000);
+    room.joins_as("cy", "tab3", "front2", Says { status: Some("invisible"), ..Says::default() });
+    room.joins("dee", "tab4", "front2");
+    room.kicks(Whom::User("dee"));
     let bytes = room.primary.encode();
     assert_eq!(Presence::decode(&bytes).unwrap().encode(), bytes);
     for at in 0..bytes.len() {
@@ -305,6 +310,8 @@ fn damaged_bytes_are_refused_without_a_panic() {
             damaged[at] ^= 1 << bit;
             if let Ok(mut presence) = Presence::decode(&damaged) {
                 presence.due(u64::MAX / 2, HERE, &room.bounds);
+                let _ = (presence.look("ada"), presence.counts());
+                let _ = presence.kick(Whom::User("cy"), HERE, 0, &room.bounds);
                 presence.announce("l", "presence", &room.bounds);
                 presence.snapshot(&room.bounds);
             }

@@ -1,6 +1,6 @@
 //! What people are told: lists, announcements gathered per tick, and who is typing. Nothing of who is invisible.
 
-use super::people::Person;
+use super::person::Person;
 use super::{Presence, TYPING_NAMED_MAX, color};
 use crate::bounds::Bounds;
 use crate::changes::Changes;

@@ -6,8 +6,8 @@
 //! them, and only what the socket does not take waits. `pulled` is for everything that writes its own form of an event
 //! when it can: it comes for what waits.
 //!
-//! Read in this order: `event` is what goes out, `queue` the bounds, `codec` and `deflate` the wire without I/O, `socket`
-//! and [`upgrade`] the I/O, `wheel` the time.
+//! Read in this order: `event` is what goes out, `queue` the bounds of one connection and [`budget`] those of all, `codec`
+//! and `deflate` the wire without I/O, `socket` and [`upgrade`] the I/O, `wheel` the time.
 
 pub mod budget;
 pub mod codec;

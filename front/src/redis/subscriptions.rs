@@ -135,9 +135,9 @@ impl Subscriptions {
             }
             while reconnections.is_empty() {
                 // First what is surplus: somebody may want it again.
-                for channel in self.take_surplus() {
-                    // Its confirmation comes out of band; at worst events arrive that nobody wants.
-                    let _ = client.sunsubscribe(&*channel).await;
+                for channels in self.take_surplus().chunks(UNDER_WAY_MAX) {
+                    // Confirmations come out of band; at worst events arrive that nobody wants.
+                    join_all(channels.iter().map(|channel| client.sunsubscribe(&**channel))).await;
                 }
                 let requests = self.take_missing(UNDER_WAY_MAX);
                 if requests.is_empty() {

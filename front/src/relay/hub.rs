@@ -4,7 +4,7 @@ use super::actor::{Actor, Control};
 use super::inbox::Inbox;
 use super::room::{Ask, Input, MemberId};
 use crate::conn::Conn;
-use crate::frame::FrameError;
+use crate::frame::{Code, FrameError};
 use crate::metrics::Metrics;
 use crate::module_api::{Change, Here, ModuleApi, Opened};
 use crate::names::Room;
@@ -13,11 +13,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use stoa_core::epoch::Position;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 /// Time for a join from question to answer; longer than the subscription and two commands take at their worst.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// Joins that Redis is asked about at once, in number: it answers so many in some ten milliseconds. When ten thousand
+/// arrive they stand in line here, in their order, and not on the connection to Redis, where every other command and the
+/// signs of life would wait behind them.
+const JOINS_AT_ONCE: usize = 512;
+/// Time in that line: who waits longer is better off coming back.
+const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The live rooms.
 pub struct Hub {
@@ -26,6 +32,7 @@ pub struct Hub {
     metrics: Arc<Metrics>,
     rooms: Mutex<HashMap<Room, Arc<Inbox>>>,
     tasks: TaskTracker,
+    line: Semaphore,
     members: AtomicU64,
     /// Set when the front dies without goodbyes: nothing may be said for it any more.
     silenced: AtomicBool,
@@ -50,6 +57,7 @@ impl Hub {
             presence_ttl,
             rooms: Mutex::default(),
             tasks: TaskTracker::new(),
+            line: Semaphore::new(JOINS_AT_ONCE),
             members: AtomicU64::new(1),
             silenced: AtomicBool::new(false),
         })
@@ -68,15 +76,28 @@ impl Hub {
         streams: Ask,
         here: Option<Here>,
     ) -> Result<Vec<Arc<Opened>>, FrameError> {
-        if !self.api.router().is_up(&self.api.channel(room)) && !streams.is_empty() {
-            return Err(FrameError::unavailable());
-        }
+        // Who asks for nothing keeps Redis from nothing.
+        let _turn = if streams.is_empty() { None } else { Some(self.turn(room).await?) };
         let (answer, answered) = oneshot::channel();
         self.with_room(room, |inbox| inbox.ask(Control::Join { joiner, streams, here, answer }))?;
         match tokio::time::timeout(JOIN_TIMEOUT, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(FrameError::unavailable()),
         }
+    }
+
+    /// Waits in line for Redis.
+    async fn turn(&self, room: &Room) -> Result<SemaphorePermit<'_>, FrameError> {
+        let check = || match self.api.router().is_up(&self.api.channel(room)) {
+            true => Ok(()),
+            false => Err(FrameError::unavailable()),
+        };
+        check()?;
+        let Ok(Ok(turn)) = tokio::time::timeout(LINE_TIMEOUT, self.line.acquire()).await else {
+            return Err(FrameError::new(Code::Busy, "too many join at once; send the same again"));
+        };
+        // It may have gone in the meantime.
+        check().map(|()| turn)
     }
 
     /// The answer to the join is queued: events may follow.

@@ -4,7 +4,11 @@ use clap::Parser;
 use std::io::Write;
 use std::process::ExitCode;
 use stoa_front::{Front, Settings, frame, telemetry};
+use tikv_jemallocator::Jemalloc;
 use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("schema") {

@@ -109,7 +109,8 @@ fn a_count_is_never_stored_without_its_end() {
         redis.ok(&words(call));
         let key = words(call)[1];
         let ends_in_ms = redis.ok(&["PTTL", key]).int();
-        assert!(ends_in_ms > 0 && ends_in_ms <= 602_000, "{call}: {ends_in_ms}");
+        // Ten minutes are the longest block here; keys end at every fourth second.
+        assert!(ends_in_ms > 0 && ends_in_ms <= 604_000, "{call}: {ends_in_ms}");
     }
 }
 

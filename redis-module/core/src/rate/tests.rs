@@ -266,7 +266,7 @@ fn so_many_hold_a_lease_and_who_falls_silent_frees_their_place() {
     assert_eq!(ask("c", START_MS + 20_000), (false, 2, Some(10_000)));
     assert_eq!(ask("b", START_MS + 20_000), (true, 2, None), "who holds one keeps it");
     assert_eq!(ask("c", START_MS + 30_000), (true, 2, None), "a fell silent");
-    assert_eq!(give_back(&key, "b", START_MS + 30_000).unwrap().0, true);
+    assert!(give_back(&key, "b", START_MS + 30_000).unwrap().0);
     assert_eq!(give_back(&key, "a", START_MS + 30_000).unwrap(), (false, Left::Unchanged));
 }
 

@@ -5,6 +5,10 @@
 //! message that is missing, doubled or out of order fails the run.
 #![allow(clippy::unwrap_used)] // A benchmark that cannot run says so by stopping.
 
+#[path = "relay/crowd.rs"]
+mod crowd;
+#[path = "relay/fleet.rs"]
+mod fleet;
 #[path = "relay/scenarios.rs"]
 mod scenarios;
 #[path = "relay/server.rs"]
@@ -36,6 +40,9 @@ fn main() {
     // The generator shares its core with Redis, the server has the other one.
     server::pin(std::process::id(), 1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    if runtime.block_on(fleet::hold_if_asked()) {
+        return;
+    }
     println!("| scenario | figure | Stoa | Socket.IO | Stoa is better by |");
     println!("|---|---|---|---|---|");
     for (name, scenario) in scenarios::ALL {

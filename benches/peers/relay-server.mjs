@@ -10,6 +10,7 @@ const publisher = createClient({ url: process.env.REDIS_URL });
 const subscriber = publisher.duplicate();
 await Promise.all([publisher.connect(), subscriber.connect()]);
 
+const here = new Map();
 const http = createServer();
 const io = new Server(http, {
   adapter: createAdapter(publisher, subscriber),
@@ -31,6 +32,15 @@ io.on("connection", (socket) => {
   socket.on("join", async (room, done) => {
     await socket.join(room);
     done({});
+  });
+  // Who is here as many write it: everybody hears of everybody who comes, one by one; who comes gets the list.
+  socket.on("be here", async (room, done) => {
+    const { user } = socket.data;
+    await socket.join(room);
+    const list = here.get(room) ?? new Set();
+    here.set(room, list.add(user));
+    io.to(room).emit("came", user);
+    done([...list]);
   });
   socket.on("post", (room, body, done) => {
     io.to(room).emit("msg", { user: socket.data.user, at_ms: Date.now(), body });

@@ -1,10 +1,13 @@
 //! The loads.
 
+use crate::crowd::crowd;
+use crate::fleet::fleet;
 use crate::server::Server;
 use crate::wire::{Client, Seen, Wire, number_after};
 use crate::{Figure, less, more};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,23 +17,26 @@ use tokio::task::{JoinSet, LocalSet, spawn_local};
 type Scenario = fn(&Server) -> Pin<Box<dyn Future<Output = Vec<Figure>> + '_>>;
 
 /// Every scenario with its name.
-pub(crate) const ALL: [(&str, Scenario); 6] = [
+pub(crate) const ALL: [(&str, Scenario); 9] = [
     ("one room of 1,000, 60 messages/s", |server| Box::pin(steady(server))),
     ("one room of 1,000, as fast as it goes", |server| Box::pin(saturation(server))),
     ("1,000 rooms of 10, a message/s each", |server| Box::pin(many_rooms(server))),
     ("100 people wait for each answer", |server| Box::pin(acknowledgements(server))),
     ("10,000 arrive at once", |server| Box::pin(storm(server))),
     ("10,000 idle, here with presence", |server| Box::pin(idle(server))),
+    ("50,000 idle on three fronts", |server| Box::pin(fleet(server))),
+    ("1,000 come to one room", |server| Box::pin(crowd(server, 1_000))),
+    ("5,000 come to one room", |server| Box::pin(big_crowd(server))),
 ];
 
 /// Longest wait for what was sent to arrive.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A rate is too high when messages are later than this.
 const LATE: Duration = Duration::from_millis(100);
 /// One member in so many notes how late each message is; the others only count.
 const SAMPLE: usize = 20;
 /// Connections that are opened at the same time where the arrival is not what is measured.
-const CONNECTING: usize = 200;
+pub(crate) const CONNECTING: usize = 200;
 /// Content of a message, in bytes.
 const CONTENT_BYTES: usize = 100;
 
@@ -75,10 +81,21 @@ async fn people(
     presence: bool,
     room: impl Fn(usize) -> String,
 ) -> Vec<Client> {
-    let (wire, port) = (server.wire, server.port);
-    let mut waiting = (0..count).map(|n| (front::token(&format!("user{n}")), room(n)));
+    people_at(server.wire, server.port, 0..count, at_once, presence, room).await
+}
+
+/// As [`people`], by the numbers of the people.
+pub(crate) async fn people_at(
+    wire: Wire,
+    port: u16,
+    numbers: Range<usize>,
+    at_once: usize,
+    presence: bool,
+    room: impl Fn(usize) -> String,
+) -> Vec<Client> {
+    let mut clients = Vec::with_capacity(numbers.len());
+    let mut waiting = numbers.map(|n| (front::token(&format!("user{n}")), room(n)));
     let mut joining = JoinSet::new();
-    let mut clients = Vec::with_capacity(count);
     loop {
         while joining.len() < at_once
             && let Some((token, room)) = waiting.next()
@@ -346,4 +363,9 @@ async fn idle(server: &Server) -> Vec<Figure> {
             vec![less("resident KiB per connection", (after - before) as f64 / 1024.0 / PEOPLE as f64)]
         })
         .await
+}
+
+/// Stoa alone: one event for everybody for each who comes would be 12.5 million.
+async fn big_crowd(server: &Server) -> Vec<Figure> {
+    if server.wire == Wire::SocketIo { Vec::new() } else { crowd(server, 5_000).await }
 }

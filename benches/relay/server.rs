@@ -17,8 +17,28 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     process: Child,
     /// Ends with the server.
-    _redis: Redis,
+    redis: Redis,
     redis_pid: u32,
+}
+
+/// Another front on the Redis of a server; ends when it is dropped.
+pub(crate) struct Front {
+    pub(crate) port: u16,
+    process: Child,
+}
+
+impl Front {
+    /// What it holds in memory, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.process.id())
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 impl Server {
@@ -33,7 +53,7 @@ impl Server {
             Wire::SocketIo => node(&redis),
         };
         pin(process.id(), 0);
-        Server { wire, port, process, _redis: redis, redis_pid }
+        Server { wire, port, process, redis, redis_pid }
     }
 
     /// Seconds of processor time of the server and of Redis.
@@ -43,10 +63,20 @@ impl Server {
 
     /// What the server holds in memory, in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        resident_bytes(self.process.id())
     }
+
+    /// Starts one more front of Stoa, wherever the system puts it.
+    pub(crate) fn another_front(&self) -> Front {
+        let (process, port) = stoa(&self.redis);
+        Front { port, process }
+    }
+}
+
+fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 impl Drop for Server {

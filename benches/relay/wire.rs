@@ -50,6 +50,7 @@ impl Wire {
         let here = if presence { ",\"presence\":{\"data\":{\"color\":\"#3b82f6\"}}" } else { "" };
         match self {
             Wire::Stoa => format!("{{\"id\":1,\"do\":\"room.join\",\"room\":\"{room}\"{here}}}"),
+            Wire::SocketIo if presence => format!("421[\"be here\",\"{room}\"]"),
             Wire::SocketIo => format!("421[\"join\",\"{room}\"]"),
         }
     }
@@ -111,6 +112,18 @@ pub(crate) struct Client {
 impl Client {
     /// Connects with a token and returns once the room is joined.
     pub(crate) async fn join(wire: Wire, port: u16, token: &str, room: &str, presence: bool) -> io::Result<Client> {
+        Client::join_seeing(wire, port, token, room, presence, |_| {}).await
+    }
+
+    /// As [`join`](Client::join), and shows what came from the connection's first frame to the answer.
+    pub(crate) async fn join_seeing(
+        wire: Wire,
+        port: u16,
+        token: &str,
+        room: &str,
+        presence: bool,
+        mut seen: impl FnMut(&[u8]),
+    ) -> io::Result<Client> {
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
         let mut client = Client { room: room.into(), wire, stream, partial: Vec::new() };
@@ -125,7 +138,11 @@ impl Client {
             client.send(&text).await?;
             let mut answered = false;
             while !answered {
-                client.read(|frame| answered |= wire.see(frame) == Seen::Answer(number)).await?;
+                let see = |frame: &[u8]| {
+                    answered |= wire.see(frame) == Seen::Answer(number);
+                    seen(frame);
+                };
+                client.read(see).await?;
             }
         }
         // What is held from here on is what the server makes the client hold.

@@ -57,7 +57,7 @@ impl Shard {
             ..Options::default()
         };
         let health = Arc::new(Health::default());
-        let subscriptions = Arc::new(Subscriptions::default());
+        let subscriptions = Arc::new(Subscriptions::new(health.events()));
         let barriers: Result<Vec<Barrier>, String> = profile
             .waits
             .acks
@@ -75,8 +75,8 @@ impl Shard {
         tasks.spawn(subscriptions.reconcile(events.clone()));
         tasks.spawn(supervise(commands.clone(), "commands"));
         tasks.spawn(supervise(events.clone(), "events"));
-        tasks.spawn(watchdog::watch(commands.clone(), health.commands()));
-        tasks.spawn(watchdog::watch(events, health.events()));
+        tasks.spawn(watchdog::watch(commands.clone(), health.commands().clone()));
+        tasks.spawn(watchdog::watch(events, health.events().clone()));
         tasks.spawn(watchdog::probe(shard.clone(), health, profile));
         Ok(shard)
     }
@@ -84,7 +84,12 @@ impl Shard {
     /// Runs a command, once.
     pub async fn call(&self, command: &'static str, args: Vec<Value>) -> Result<Value, CallError> {
         let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-        self.commands.custom(command, args).await.map_err(call_error)
+        let reply: Result<Value, CallError> = self.commands.custom(command, args).await.map_err(call_error);
+        // A server that loads or does not take writes is not there for us, though it says so.
+        if reply.is_ok() {
+            self.health.commands().note();
+        }
+        reply
     }
 
     /// Runs a command, once, and waits until what it wrote is where `ack` says.

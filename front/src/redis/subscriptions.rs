@@ -4,6 +4,7 @@
 //! Subscriptions go out many at a time, one command for each channel: an answer then says of one channel that events
 //! flow, whichever server of a cluster holds it.
 
+use super::watchdog::Pulse;
 use bytes::Bytes;
 use fred::prelude::{Client, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
@@ -67,9 +68,15 @@ struct Request {
 pub struct Subscriptions {
     table: Mutex<Table>,
     changed: Notify,
+    pulse: Arc<Pulse>,
 }
 
 impl Subscriptions {
+    /// None yet; what the server answers is noted.
+    pub(super) fn new(pulse: &Arc<Pulse>) -> Self {
+        Subscriptions { pulse: pulse.clone(), ..Subscriptions::default() }
+    }
+
     /// Wants a channel.
     pub fn want(&self, channel: &str, listener: Arc<dyn Listener>) {
         let channel: Arc<str> = channel.into();
@@ -158,6 +165,7 @@ impl Subscriptions {
             self.lock().missing.push_back(request.channel);
             return false;
         }
+        self.pulse.note();
         if let Some(listener) = self.confirm(request) {
             listener.subscribed();
         }

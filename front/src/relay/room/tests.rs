@@ -145,12 +145,14 @@ fn who_is_kicked_is_told_so_and_nothing_more() {
     assert_eq!(bench.got(1), ["1:6", "kicked", "1:7"], "a kick is no ban");
 }
 
+type Then = Box<dyn FnOnce(&mut Bench)>;
+
 #[test]
 fn who_is_kicked_while_joining_hears_first_that_they_are_in() {
     for when in 0..3 {
         let mut bench = Bench::live(5);
         bench.join(2, None);
-        let mut steps: Vec<Box<dyn FnOnce(&mut Bench)>> = vec![
+        let mut steps: Vec<Then> = vec![
             Box::new(|bench| {
                 bench.answer_open(snapshot(position(1, 5)));
             }),

@@ -221,6 +221,23 @@ async fn somebody_in_a_tunnel_stays_until_the_grace_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_grace_outlives_the_front_that_asked_for_it() {
+    let redis = Redis::start();
+    let (one, two) = (front_with_short_leases(&redis).await, front_with_short_leases(&redis).await);
+    let (ada, bo) = (arrive(&one, "ada").await, arrive(&two, "bo").await);
+    let cut = Instant::now();
+    drop(ada);
+    // The front has said that ada has no connection any more; then it dies, and with it every timer of its own.
+    let connections = || redis.ok(&["PRESENCE.GET", HERE, "ada"]).items()[0].field("connections").items().len();
+    assert_eventually!(connections() == 0);
+    one.kill();
+    assert_eq!(users_here(&bo).await.len(), 2, "ada may come back");
+    let after = told_left(&bo, "ada").await - cut;
+    assert!(after >= Duration::from_millis(1_400), "too early: {after:?}");
+    assert!(after < Duration::from_millis(1_500) + SLACK, "too late: {after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_front_that_stops_properly_says_goodbye() {
     let redis = Redis::start();
     let (one, two) = (front_with_short_leases(&redis).await, front_with_short_leases(&redis).await);

@@ -12,7 +12,7 @@ pub(crate) fn take(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let mut ask = Ask::default();
     read(&mut ask, &mut args, true)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
-    let decision = rate::take(open.string()?, &ask, ffi::now_ns())?;
+    let decision = rate::take(name.bytes(), open.string()?, &ask, ffi::now_ns())?;
     store(ctx, name, &mut open, decision.store);
     Ok(verdict_reply(decision.verdict))
 }
@@ -32,7 +32,7 @@ pub(crate) fn refund(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let mut ask = Ask::default();
     read(&mut ask, &mut args, false)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
-    let decision = rate::refund(open.string()?, &ask, ffi::now_ns())?;
+    let decision = rate::refund(name.bytes(), open.string()?, &ask, ffi::now_ns())?;
     store(ctx, name, &mut open, decision.store);
     Ok(verdict_reply(decision.verdict))
 }
@@ -56,7 +56,7 @@ pub(crate) fn block(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, block_ms) = (args.word("key")?, args.integer("ms")?);
     args.end()?;
     let mut open = Key::open(ctx, &name, Mode::Write);
-    let decided = rate::block(open.string()?, block_ms, ffi::now_ns())?;
+    let decided = rate::block(name.bytes(), open.string()?, block_ms, ffi::now_ns())?;
     store(ctx, name, &mut open, decided);
     Ok(decided.is_some().into())
 }

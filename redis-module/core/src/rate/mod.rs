@@ -87,15 +87,15 @@ pub struct Decision {
 
 /// Takes tokens from every limit, or from none.
 ///
-/// `stored` is what an earlier call stored, or empty. Cost 0 only looks. Refuses a cost above a burst, which could
-/// never be allowed, and stored bytes that are not a limit's.
+/// `name` is the key's, `stored` is what an earlier call stored there, or empty. Cost 0 only looks. Refuses a cost above
+/// a burst, which could never be allowed, and stored bytes that are not a limit's.
 ///
 /// With [`Strikes`], refusals in a row are counted, and the last of so many blocks the key: until that is over every
 /// call is refused, whoever asks, and costs nothing. A call that is allowed ends the row. So does time: who waited as
 /// long as a refusal said is allowed.
-pub fn take(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> {
+pub fn take(name: &[u8], stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> {
     let (limits, cost) = (ask.limits.as_slice(), ask.cost);
-    let mut book = Book::default();
+    let mut book = Book::of(name);
     open(&mut book, stored, ask, now_ns)?;
     let mut wait = wait_ns(&book, limits, cost, now_ns);
     let mut changed = book.is_repaired;
@@ -126,9 +126,9 @@ pub fn peek(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Verdict, Refusal> {
 /// Gives tokens back to every limit, none above its burst. Answers as [`peek`] for one token afterwards.
 ///
 /// A block stays, and so does the row of refusals.
-pub fn refund(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> {
+pub fn refund(name: &[u8], stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal> {
     let limits = ask.limits.as_slice();
-    let mut book = Book::default();
+    let mut book = Book::of(name);
     open(&mut book, stored, ask, now_ns)?;
     let is_full = book.debts(limits, now_ns).all(|(_, debt)| debt == limit::Exact::default());
     let now = limit::Exact::ns(now_ns);
@@ -139,9 +139,9 @@ pub fn refund(stored: &[u8], ask: &Ask, now_ns: u64) -> Result<Decision, Refusal
 }
 
 /// Refuses everything for `block_ms`, whatever was blocked before; 0 ends a block. `None` if there was none to end.
-pub fn block(stored: &[u8], block_ms: u64, now_ns: u64) -> Result<Option<Store>, Refusal> {
+pub fn block(name: &[u8], stored: &[u8], block_ms: u64, now_ns: u64) -> Result<Option<Store>, Refusal> {
     let length_ns = block_ns(block_ms)?;
-    let mut book = Book::default();
+    let mut book = Book::of(name);
     book.read(stored)?;
     if length_ns == 0 && book.blocked_ns(now_ns) == 0 {
         return Ok(None);

@@ -18,9 +18,9 @@ const FULL: u8 = 2;
 const FULL_HEAD: usize = 1 + 4 + 8 + 8;
 const FULL_ENTRY: usize = 8 + 4;
 
-/// Keys end at multiples of this, in milliseconds. So a key that is asked often is not deleted and made again for each
-/// call, and most calls leave its end as it is, which spares a tenth of their instructions; and it outlives what it
-/// means by two seconds on average.
+/// The end of a key moves in steps of so many milliseconds. So a key that is asked often is not deleted and made again
+/// for each call, and most calls leave its end as it is, which spares a tenth of their instructions; and it outlives
+/// what it means by two seconds on average.
 pub(super) const END_STEP_MS: u64 = 4000;
 
 /// The stored bytes.
@@ -72,6 +72,9 @@ pub(super) struct Book {
     pub(super) refusals: u32,
     blocked_until_ns: u64,
     blocked_for_ns: u64,
+    /// Where within a step the key ends. It follows from the key's name: if all ended at the same place, Redis would
+    /// have to delete them all at once. (So a key that is renamed may end earlier than it should, by a step, once.)
+    phase_ms: u64,
     /// When the key ends, if it is there.
     ends_ms: Option<u64>,
     /// Whether a stored time was later than it can be.
@@ -79,6 +82,12 @@ pub(super) struct Book {
 }
 
 impl Book {
+    /// An empty book of the key with this name.
+    pub(super) fn of(name: &[u8]) -> Self {
+        let sum = name.iter().fold(0u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+        Book { phase_ms: sum % END_STEP_MS, ..Book::default() }
+    }
+
     /// Reads what is stored into a new book; nothing is a key of which nothing is known.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         match bytes {
@@ -197,7 +206,7 @@ impl Book {
     fn end_ms(&self) -> u64 {
         let full = self.full_at[..self.len].iter().map(|at| at.ceil_ns());
         let last_ns = full.chain([self.blocked_until_ns]).max().unwrap_or(0);
-        last_ns.div_ceil(NS_PER_MS).next_multiple_of(END_STEP_MS)
+        (last_ns.div_ceil(NS_PER_MS) + self.phase_ms).next_multiple_of(END_STEP_MS) - self.phase_ms
     }
 }
 

@@ -4,6 +4,7 @@ use super::*;
 use limit::Exact;
 use state::END_STEP_MS;
 
+const NAME: &[u8] = b"ip:1";
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_795_000_000 * SECOND;
 const START_MS: u64 = START / NS_PER_MS;
@@ -24,16 +25,16 @@ impl Bucket {
         decision.verdict
     }
     fn take(&mut self, cost: u64, now_ns: u64) -> Verdict {
-        let decision = take(&self.key, &Ask { cost, ..self.ask }, now_ns).unwrap();
+        let decision = take(NAME, &self.key, &Ask { cost, ..self.ask }, now_ns).unwrap();
         self.decided(decision)
     }
     fn strike(&mut self, after: u64, block_ms: u64, now_ns: u64) -> Verdict {
         let strikes = Some(Strikes::new(after, block_ms).unwrap());
-        let decision = take(&self.key, &Ask { strikes, ..self.ask }, now_ns).unwrap();
+        let decision = take(NAME, &self.key, &Ask { strikes, ..self.ask }, now_ns).unwrap();
         self.decided(decision)
     }
     fn refund(&mut self, cost: u64, now_ns: u64) -> Verdict {
-        let decision = refund(&self.key, &Ask { cost, ..self.ask }, now_ns).unwrap();
+        let decision = refund(NAME, &self.key, &Ask { cost, ..self.ask }, now_ns).unwrap();
         self.decided(decision)
     }
     fn peek(&self, cost: u64, now_ns: u64) -> Verdict {
@@ -165,7 +166,7 @@ fn what_is_given_back_can_be_taken_again_and_never_more_than_the_burst() {
     assert_eq!(bucket.refund(3, START).remaining, 3);
     assert_eq!(bucket.refund(3, START), bucket.peek(1, START));
     let full = bucket.key.clone();
-    let again = refund(&full, &bucket.ask, START).unwrap();
+    let again = refund(NAME, &full, &bucket.ask, START).unwrap();
     assert_eq!(again.store, None, "there is nothing to give back");
     assert!(bucket.take(3, START).allowed);
     assert!(!bucket.take(1, START).allowed);
@@ -207,7 +208,7 @@ fn an_allowed_call_ends_the_row_of_refusals() {
 fn a_block_is_set_replaced_and_ended_by_hand() {
     let mut bucket = Bucket::new(&[(1, 1, 1000)]);
     let mut block = |ms, now_ns| {
-        let store = block(&bucket.key, ms, now_ns).unwrap();
+        let store = block(NAME, &bucket.key, ms, now_ns).unwrap();
         store.inspect(|store| bucket.key = store.state.as_slice().to_vec()).is_some()
     };
     assert!(!block(0, START), "there is none to end");
@@ -235,7 +236,7 @@ fn a_clock_that_steps_back_leaves_at_worst_an_empty_bucket() {
 #[test]
 fn a_clock_that_steps_back_begins_a_block_and_a_lease_anew() {
     let mut bucket = Bucket::new(&[(1, 1, 1000)]);
-    bucket.key = block(&[], 5_000, START).unwrap().unwrap().state.as_slice().to_vec();
+    bucket.key = block(NAME, &[], 5_000, START).unwrap().unwrap().state.as_slice().to_vec();
     let hour_before = START - 3600 * SECOND;
     assert_eq!(bucket.take(1, hour_before).retry_after_ms, Some(5_000));
     assert!(bucket.take(1, hour_before + 5 * SECOND).allowed);
@@ -295,7 +296,7 @@ fn the_last_lease_that_is_given_back_leaves_nothing() {
 fn what_is_stored_ends_soon_after_the_bucket_is_full() {
     let ask = Ask { cost: 2, ..ask(&[(3, 1, 1000)]) };
     for now_ns in [START, START + 1, START + SECOND - 1] {
-        let ends_ms = take(&[], &ask, now_ns).unwrap().store.unwrap().ends_ms;
+        let ends_ms = take(NAME, &[], &ask, now_ns).unwrap().store.unwrap().ends_ms;
         let full_ms = (now_ns + 2 * SECOND).div_ceil(NS_PER_MS);
         assert!((full_ms..full_ms + END_STEP_MS).contains(&ends_ms), "{full_ms} {ends_ms}");
     }
@@ -306,7 +307,7 @@ fn calls_shortly_after_one_another_leave_the_end_as_it_is() {
     let mut bucket = Bucket::new(&[(1_000, 1_000, 1000)]);
     let mut moved = 0;
     for ms in 0..10_000 {
-        let decision = take(&bucket.key, &bucket.ask, START + ms * NS_PER_MS).unwrap();
+        let decision = take(NAME, &bucket.key, &bucket.ask, START + ms * NS_PER_MS).unwrap();
         moved += usize::from(!decision.store.unwrap().same_end);
         bucket.decided(decision);
     }
@@ -314,20 +315,29 @@ fn calls_shortly_after_one_another_leave_the_end_as_it_is() {
 }
 
 #[test]
+fn keys_of_one_moment_end_at_many() {
+    let end = |n: u32| take(format!("user:{n}").as_bytes(), &[], &ask(&[(3, 1, 1000)]), START).unwrap().store.unwrap();
+    let mut ends: Vec<u64> = (0..1000).map(|n| end(n).ends_ms).collect();
+    ends.sort_unstable();
+    let alike = ends.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap();
+    assert!(alike < 20, "{alike} of 1,000 keys end in one millisecond");
+}
+
+#[test]
 fn the_stored_bytes_never_change() {
     let limits = ask(&[(3, 1, 1000), (5, 5, 60_000)]);
-    let state = take(&[], &limits, START).unwrap().store.unwrap().state;
+    let state = take(NAME, &[], &limits, START).unwrap().store.unwrap().state;
     let (second, minute) = (START + SECOND, START + 12 * SECOND);
     assert_eq!(state.as_slice(), [&[1][..], &second.to_le_bytes(), &minute.to_le_bytes()].concat());
 
     let thirds = Ask { strikes: Some(Strikes::new(9, 1).unwrap()), ..ask(&[(1, 3, 1000)]) };
-    let state = take(&[], &thirds, START).unwrap().store.unwrap().state;
+    let state = take(NAME, &[], &thirds, START).unwrap().store.unwrap().state;
     let at = START + 333_333_333;
     let entry = [&at.to_le_bytes()[..], &1u32.to_le_bytes()].concat();
     assert_eq!(state.as_slice(), [&[2][..], &[0; 20], &entry].concat());
-    let state = take(state.as_slice(), &thirds, START).unwrap().store.unwrap().state;
+    let state = take(NAME, state.as_slice(), &thirds, START).unwrap().store.unwrap().state;
     assert_eq!(state.as_slice(), [&[2][..], &1u32.to_le_bytes(), &[0; 16], &entry].concat());
-    let state = block(state.as_slice(), 7, START).unwrap().unwrap().state;
+    let state = block(NAME, state.as_slice(), 7, START).unwrap().unwrap().state;
     let until = START + 7 * NS_PER_MS;
     let blocked = [&[2, 0, 0, 0, 0][..], &until.to_le_bytes(), &(7 * NS_PER_MS).to_le_bytes(), &entry].concat();
     assert_eq!(state.as_slice(), blocked);
@@ -361,10 +371,10 @@ fn figures_without_sense_are_refused() {
     let most = Limit::new(TOKENS_MAX, TOKENS_MAX, SPAN_NS_MAX / NS_PER_MS).unwrap();
     assert_eq!(most.tokens(most.wait(Exact::default(), TOKENS_MAX)), TOKENS_MAX);
     let limits = ask(&[(3, 1, 1000)]);
-    assert!(take(&[], &Ask { cost: 4, ..limits }, START).is_err());
-    assert!(take(&[], &ask(&[]), START).is_err());
+    assert!(take(NAME, &[], &Ask { cost: 4, ..limits }, START).is_err());
+    assert!(take(NAME, &[], &ask(&[]), START).is_err());
     assert!(Strikes::new(0, 1).is_err() && Strikes::new(1, 0).is_err() && Strikes::new(1, u64::MAX).is_err());
-    assert!(block(&[], u64::MAX, START).is_err());
+    assert!(block(NAME, &[], u64::MAX, START).is_err());
     for (holder, max, ttl_ms) in [("", 1, 1), ("a", 0, 1), ("a", HOLDERS_MAX + 1, 1), ("a", 1, 0), ("a", 1, u64::MAX)] {
         assert!(hold(&[], holder, max, ttl_ms, START_MS).is_err(), "{holder} {max} {ttl_ms}");
     }
@@ -376,14 +386,14 @@ fn a_string_of_another_kind_is_refused_and_left_alone() {
     let late = [&[1][..], &u64::MAX.to_le_bytes()].concat();
     let too_many = [&[1][..], &[0; 8 * (LIMITS_MAX + 1)]].concat();
     for foreign in [&b"hello"[..], &[1, 2], &[2], &[2; 30], &late, &too_many, &[3], &[3, 1, 9], &[3, 251]] {
-        assert!(take(foreign, &limits, START).is_err(), "{foreign:?}");
-        assert!(block(foreign, 1, START).is_err(), "{foreign:?}");
+        assert!(take(NAME, foreign, &limits, START).is_err(), "{foreign:?}");
+        assert!(block(NAME, foreign, 1, START).is_err(), "{foreign:?}");
         assert!(hold(foreign, "a", 1, 1, START_MS).is_err(), "{foreign:?}");
         assert!(give_back(foreign, "a", START_MS).is_err(), "{foreign:?}");
         assert!(check_stored(foreign).is_err(), "{foreign:?}");
     }
     let Left::Store(leases, _) = hold(&[], "a", 1, 7, START_MS).unwrap().left else { panic!() };
-    assert!(take(&leases, &limits, START).is_err(), "leases are no limit");
+    assert!(take(NAME, &leases, &limits, START).is_err(), "leases are no limit");
     assert!(hold(&[1], "a", 1, 7, START_MS).is_err(), "a limit holds no leases");
     assert!(check_stored(&leases).is_ok() && check_stored(&[1]).is_ok() && check_stored(&[]).is_ok());
 }

@@ -4,6 +4,7 @@
 use super::*;
 use proptest::prelude::*;
 
+const NAME: &[u8] = b"ip:1";
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_795_000_000 * SECOND;
 
@@ -168,7 +169,7 @@ proptest! {
             match act {
                 Act::Take(cost, strikes) => {
                     let of = |(after, block_ms)| Strikes::new(after, block_ms).unwrap();
-                    let decision = take(&key, &Ask { cost, strikes: strikes.map(of), ..ask }, twin.now_ns).unwrap();
+                    let decision = take(NAME, &key, &Ask { cost, strikes: strikes.map(of), ..ask }, twin.now_ns).unwrap();
                     prop_assert_eq!(decision.verdict, twin.take(cost, strikes));
                     store(&mut key, &mut ends_ms, decision.store);
                 }
@@ -176,14 +177,14 @@ proptest! {
                     prop_assert_eq!(peek(&key, &Ask { cost, ..ask }, twin.now_ns).unwrap(), twin.verdict(cost));
                 }
                 Act::Refund(cost) => {
-                    let decision = refund(&key, &Ask { cost, ..ask }, twin.now_ns).unwrap();
+                    let decision = refund(NAME, &key, &Ask { cost, ..ask }, twin.now_ns).unwrap();
                     twin.refund(cost);
                     prop_assert_eq!(decision.verdict, twin.verdict(1));
                     store(&mut key, &mut ends_ms, decision.store);
                 }
                 Act::Block(ms) => {
                     let blocked = twin.blocked_until_ns > twin.now_ns;
-                    let decided = block(&key, ms, twin.now_ns).unwrap();
+                    let decided = block(NAME, &key, ms, twin.now_ns).unwrap();
                     prop_assert_eq!(decided.is_some(), ms > 0 || blocked);
                     if decided.is_some() {
                         twin.block(ms);
@@ -194,7 +195,7 @@ proptest! {
                 Act::WaitAndTake(cost) => {
                     let wait_ms = peek(&key, &Ask { cost, ..ask }, twin.now_ns).unwrap().retry_after_ms;
                     twin.pass(wait_ms.unwrap_or(0) * 1_000_000);
-                    let decision = take(&key, &Ask { cost, ..ask }, twin.now_ns).unwrap();
+                    let decision = take(NAME, &key, &Ask { cost, ..ask }, twin.now_ns).unwrap();
                     prop_assert!(decision.verdict.allowed, "who waits as told is allowed");
                     prop_assert_eq!(decision.verdict, twin.take(cost, None));
                     store(&mut key, &mut ends_ms, decision.store);

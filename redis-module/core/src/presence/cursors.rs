@@ -141,14 +141,14 @@ impl Cursors {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        let texts = |(id, cursor): (&Box<str>, &Cursor)| {
+        let texts = self.known.iter().map(|(id, cursor)| {
             id.len()
                 + cursor.user.len()
                 + cursor.value.as_ref().map_or(0, |value| value.len())
                 + size_of::<Cursor>()
                 + 64
-        };
-        self.known.iter().map(texts).sum()
+        });
+        texts.sum()
     }
 }
 

@@ -59,7 +59,8 @@ impl Seen {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.order.values().map(|(user, _)| user.len() + 16 + 48 + 32).sum()
+        let table = self.of.capacity() * 8 / 7 * (size_of::<(Arc<str>, u64)>() + 1);
+        table + self.order.values().map(|(user, _)| user.len() + 16 + 60).sum::<usize>()
     }
 }
 

@@ -330,15 +330,17 @@ impl People {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        // Hash tables and tree nodes are about two thirds full; a shared text is counted where it is the key.
-        let text = |text: &str| text.len() + 24;
-        let connections = self
-            .connections
+        // A shared text has two counters before it; it is counted where it is the key. A hash table keeps an eighth free,
+        // and its size when it empties; a tree that grows at its end has nodes that are half full.
+        let text = |text: &str| text.len() + 16;
+        let table = self.connections.capacity() * 8 / 7 * (size_of::<(Arc<str>, Connection)>() + 1);
+        let connections = self.connections.iter().map(|(id, c)| text(id) + text(&c.data) + c.private.len() + 44);
+        let people = self
+            .people
             .iter()
-            .map(|(id, c)| text(id) + text(&c.data) + c.private.len() + (size_of::<Connection>() + 16) * 8 / 5 + 24);
-        let people =
-            self.people.iter().map(|(user, p)| text(user) + p.heap_bytes() + (size_of::<Person>() + 16) * 3 / 2 + 36);
-        connections.sum::<usize>()
+            .map(|(user, person)| text(user) + person.heap_bytes() + size_of::<(Arc<str>, Person)>() * 3 / 2 + 80);
+        table
+            + connections.sum::<usize>()
             + people.sum::<usize>()
             + self.departures.capacity() * size_of::<Departure>()
             + self.nodes.keys().map(|node| text(node) + 64).sum::<usize>()

@@ -64,6 +64,10 @@ impl Person {
         let held = Held { changed: connection.changed, id, status: connection.status.clone() };
         self.invisible += usize::from(held.status == Status::Invisible);
         self.away += usize::from(held.status == Status::Away);
+        if self.held.is_empty() {
+            // Most have one, and a list would begin with room for four.
+            self.held.reserve_exact(1);
+        }
         let place = self.held.partition_point(|other| other.changed < held.changed);
         self.held.insert(place, held);
     }
@@ -88,6 +92,6 @@ impl Person {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.held.capacity() * size_of::<Held>() + size_of::<Held>() / 4
+        self.held.capacity() * size_of::<Held>()
     }
 }

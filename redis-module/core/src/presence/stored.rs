@@ -31,7 +31,7 @@ impl People {
     /// Everything, in one order whatever the order of arrival.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut connections: Vec<_> = self.connections.iter().collect();
-        connections.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        connections.sort_unstable_by_key(|(id, _)| *id);
         let people: Vec<_> = self.people.iter().map(|(user, person)| (user, &person.shown)).collect();
         let leases: Vec<_> = self.nodes.iter().map(|(node, held)| (node, held.lease_ends_ms)).collect();
         let memory = (&self.departures, self.forgotten_rev, self.seen.to_list(), self.kicked.list());

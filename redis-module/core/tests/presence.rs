@@ -151,10 +151,7 @@ impl World {
         self.twin.join(fresh, says, at_ms + ttl_ms);
         assert_eq!(changed.first, !was_here);
         assert_eq!(changed.connections as usize, self.twin.count_of(&user));
-        assert!(
-            !hidden || self.twin.is_visible(&user) || rev == self.primary.rev(),
-            "somebody hidden made a revision"
-        );
+        assert!(!hidden || self.twin.is_visible(&user) || rev == self.primary.rev(), "somebody hidden made a revision");
         self.send(changed);
     }
 

@@ -146,8 +146,12 @@ fn heads(redis: &Redis) -> BTreeMap<Arc<str>, End> {
         ends.insert(full_name(room, "log"), end(head, Some(Vec::new()), None));
 
         let list = redis.ok(&["PRESENCE.LIST", &key(room, "presence")]);
-        let members = list.field("members").jsons();
-        let people = members.iter().map(|m| (m["user"].as_str().unwrap(), m["connections"].as_u64().unwrap()));
+        let members = list.field("members").json();
+        let people = members
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|m| (m["user"].as_str().unwrap(), m["connections"].as_u64().unwrap()));
         let shows = Some(shown_people(people));
         ends.insert(full_name(room, "presence"), end(position(&list), None, shows));
 

@@ -30,8 +30,8 @@ fn told(listener: &mut Subscriber, list: &str, user: &str) -> Value {
 
 /// The member as a list shows it.
 fn member(redis: &Redis, user: &str) -> Option<Value> {
-    let members = redis.ok(&["PRESENCE.LIST", HERE]).field("members").jsons();
-    members.into_iter().find(|member| member["user"] == user)
+    let members = redis.ok(&["PRESENCE.LIST", HERE]).field("members").json();
+    members.as_array().unwrap().iter().find(|member| member["user"] == user).cloned()
 }
 
 fn status(redis: &Redis, user: &str) -> Option<String> {

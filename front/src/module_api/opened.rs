@@ -72,8 +72,8 @@ pub enum SnapshotBody {
     Presence {
         /// How many users.
         count: u64,
-        /// Each JSON.
-        members: Vec<Text>,
+        /// All of them, a JSON list.
+        members: Text,
     },
     /// A document.
     Document {
@@ -132,7 +132,7 @@ impl Fields {
                 more: self.flag("more")?,
                 reads: self.optional("reads").map(text).transpose()?,
             },
-            "presence" => SnapshotBody::Presence { count: self.number("count")?, members: self.texts("members")? },
+            "presence" => SnapshotBody::Presence { count: self.number("count")?, members: self.text("members")? },
             "doc" => SnapshotBody::Document { kind: self.text("type")?.to_string(), content: self.text("content")? },
             other => return Err(unexpected(&format!("kind `{other}`"))),
         })

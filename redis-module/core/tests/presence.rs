@@ -14,7 +14,7 @@ mod listener;
 mod twin;
 
 use chance::Chance;
-use listener::Listener;
+use listener::{Listener, listed};
 use std::collections::VecDeque;
 use stoa_core::bounds::Bounds;
 use stoa_core::epoch::Writer;
@@ -349,8 +349,9 @@ impl World {
     }
 
     fn check(&mut self) {
-        let (now, visible) = (self.primary.clone().snapshot(&self.bounds), self.twin.visible());
-        assert!(now.members.iter().eq(visible.values()), "{:?} {visible:?}", now.members);
+        let (now, visible) = (self.primary.clone().snapshot(), self.twin.visible());
+        let members = listed(&self.primary, &self.bounds);
+        assert!(members.iter().eq(visible.values()), "{members:?} {visible:?}");
         assert_eq!((now.count, self.primary.count()), (visible.len(), visible.len()));
         assert!(now.typing.iter().eq(self.twin.typing.keys()));
         assert!(now.cursors.iter().eq(self.twin.cursors.values().map(|(_, json, _)| json)));

@@ -223,9 +223,9 @@ fn presence_part(
 ) -> Reply {
     let changes = held.map(|at| presence.since(at, (key.room, key.stream), bounds));
     deadlines::presence_read(presence, key.key.as_bytes());
-    let now = presence.snapshot(bounds);
+    let now = presence.snapshot();
     if add_outcome(&mut fields, "presence", now.position, changes) {
-        fields.extend([("count", now.count.into()), ("members", now.members.into())]);
+        fields.extend([("count", now.count.into()), ("members", presence.members(bounds).into())]);
     }
     fields.extend([("typing", now.typing.into()), ("cursors", now.cursors.into())]);
     Reply::Map(fields)

@@ -311,8 +311,7 @@ fn push_snapshot(out: &mut String, body: &SnapshotBody) {
             push_some(out, "reads", reads.as_ref());
         }
         SnapshotBody::Presence { count, members } => {
-            let _ = write!(out, ",\"count\":{count}");
-            push_list(out, "members", members.iter().map(|m| m.as_str()));
+            let _ = write!(out, ",\"count\":{count},\"members\":{}", members.as_str());
         }
         SnapshotBody::Document { kind, content } => {
             out.push_str(",\"type\":");

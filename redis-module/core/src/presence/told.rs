@@ -7,15 +7,13 @@ use crate::changes::Changes;
 use crate::epoch::{Epoch, Position, Standing};
 use crate::json;
 
-/// Who is here now.
+/// What goes on in a room now, beside the list of its people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// Where later announcements go on from.
     pub position: Position,
     /// How many people are here.
     pub count: usize,
-    /// Everybody, as JSON, by user; empty in a room above the bound on listed people.
-    pub members: Vec<String>,
     /// Who types.
     pub typing: Vec<String>,
     /// Where people point, as JSON, by connection.
@@ -23,19 +21,23 @@ pub struct Snapshot {
 }
 
 impl Presence {
-    /// Who is here now.
-    pub fn snapshot(&self, bounds: &Bounds) -> Snapshot {
+    /// What goes on now. Whoever asks may be shown [`members`](Self::members) as well.
+    pub fn snapshot(&self) -> Snapshot {
         self.shown_rev.set(self.people.rev);
         if !self.is_typing_announced() {
             self.shown_typing.set(true);
         }
-        let members = if self.count() > bounds.people_listed_max {
-            Vec::new()
-        } else {
-            self.people.everybody().map(member).collect()
-        };
         let typing = self.typing.keys().take(TYPING_NAMED_MAX).map(|user| user.to_string()).collect();
-        Snapshot { position: self.position(), count: self.count(), members, typing, cursors: self.cursors.to_json() }
+        Snapshot { position: self.position(), count: self.count(), typing, cursors: self.cursors.to_json() }
+    }
+
+    /// Everybody as one JSON list, by user; an empty one in a room above the bound on listed people. One text, because
+    /// whoever passes it on to a crowd should not have to look at each of a crowd.
+    pub fn members(&self, bounds: &Bounds) -> String {
+        let mut list = String::with_capacity(self.count().min(bounds.people_listed_max) * 128);
+        let listed = self.people.everybody().filter(|_| self.count() <= bounds.people_listed_max);
+        push_list(&mut list, listed, push_member);
+        list
     }
 
     /// One person as JSON, if they are here and not invisible.

@@ -74,7 +74,7 @@ impl Listener {
         assert!(!self.is_strict || changed.from >= self.position.rev, "told twice: {frame}");
         if changed.from > self.position.rev {
             (self.somebody_looked, self.is_ahead) = (false, false);
-            return self.take_list(presence.snapshot(bounds));
+            return self.take_list(presence, bounds);
         }
         self.apply(&changed, frame);
         (self.position, self.somebody_looked, self.is_ahead) = (presence.position(), false, false);
@@ -124,18 +124,19 @@ impl Listener {
                     assert_eq!(changed.from, self.position.rev);
                     self.apply(&changed, frame);
                 }
-                let now = presence.snapshot(bounds);
+                let now = presence.snapshot();
                 (self.position, self.is_strict) = (now.position, is_strict);
                 self.take_passing(now);
             }
-            _ => self.take_list(presence.snapshot(bounds)),
+            _ => self.take_list(presence, bounds),
         }
     }
 
-    fn take_list(&mut self, list: Snapshot) {
+    fn take_list(&mut self, presence: &Presence, bounds: &Bounds) {
+        let list = presence.snapshot();
         self.position = list.position;
         let named = |json: &String| serde_json::from_str::<User>(json).unwrap().user;
-        self.members = list.members.iter().map(|json| (named(json), json.clone())).collect();
+        self.members = listed(presence, bounds).into_iter().map(|json| (named(&json), json)).collect();
         self.take_passing(list);
     }
 
@@ -144,4 +145,10 @@ impl Listener {
         self.cursors = list.cursors.iter().map(|json| (named(json), json.clone())).collect();
         self.typing = list.typing;
     }
+}
+
+/// Everybody in the list, each JSON.
+pub(crate) fn listed(presence: &Presence, bounds: &Bounds) -> Vec<String> {
+    let list: Vec<Box<RawValue>> = serde_json::from_str(&presence.members(bounds)).unwrap();
+    list.into_iter().map(|member| member.get().to_owned()).collect()
 }

@@ -34,7 +34,7 @@ pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let presence = open.value::<Presence>()?.unwrap_or(&nobody);
     let bounds = bounds();
     deadlines::presence_read(presence, key.key.as_bytes());
-    let now = presence.snapshot(&bounds);
+    let now = presence.snapshot();
     let changes = since.map(|position| presence.since(position, (key.room, key.stream), &bounds));
     let mut fields = vec![
         ("outcome", "snapshot".into()),
@@ -49,7 +49,7 @@ pub(crate) fn list(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
             fields[0].1 = "changes".into();
             fields.push(("events", events_reply(events)));
         }
-        _ => fields.push(("members", now.members.into())),
+        _ => fields.push(("members", presence.members(&bounds).into())),
     }
     Ok(Reply::Map(fields))
 }

@@ -114,7 +114,7 @@ fn a_cursor_ends_with_the_connection_or_a_minute_after_it_was_told() {
         room.follow(records);
     }
     assert!(room.primary.announce_cursors("lobby").unwrap().ends_with("\"cursors\":[],\"gone\":[\"tab2\"]}"));
-    assert!(room.primary.snapshot(&bounds).cursors.is_empty());
+    assert!(room.primary.snapshot().cursors.is_empty());
 }
 
 #[test]

@@ -92,7 +92,7 @@ fn the_users_of_redis_conf_can_do_no_more_than_their_part() {
         (
             "service",
             vec!["MSG.POST stoa:{lobby}:log bot \"hi\""],
-            vec!["MSG.POST other:{lobby}:log bot \"hi\"", "PRESENCE.COUNT stoa:{a}:presence"],
+            vec!["MSG.POST other:{lobby}:log bot \"hi\"", "PRESENCE.BEAT stoa:{a}:presence n 1000"],
         ),
         ("replica", vec!["PING"], vec!["GET a", "MSG.RANGE stoa:{lobby}:log"]),
     ] {

@@ -171,6 +171,10 @@ pub(crate) trait Gathered {
     fn has_news(&self) -> bool;
     /// Tells it. Answers whether there was anything.
     fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool;
+    /// How long news are gathered, in milliseconds.
+    fn tick_ms(&self) -> u64 {
+        settings::presence_tick_ms()
+    }
 }
 
 impl Gathered for Presence {
@@ -179,6 +183,9 @@ impl Gathered for Presence {
     }
     fn tell(&mut self, ctx: &Ctx<'_>, key: &RoomKey<'_>) -> bool {
         effects::announce_presence(ctx, key, self)
+    }
+    fn tick_ms(&self) -> u64 {
+        Presence::tick_ms(self, settings::presence_tick_ms())
     }
 }
 
@@ -209,7 +216,7 @@ pub(crate) fn tell(ctx: &Ctx<'_>, key: &RoomKey<'_>, value: &mut impl Gathered) 
         let name: Box<[u8]> = key.key.as_bytes().into();
         with(|s| {
             s.told.insert(name.clone());
-            s.heap.push(Reverse((ffi::now_ms() + settings::presence_tick_ms(), What::News, name)));
+            s.heap.push(Reverse((ffi::now_ms() + value.tick_ms(), What::News, name)));
         });
         arm(ctx);
     }

@@ -89,7 +89,7 @@ pub(crate) fn bounds() -> Bounds {
     VALUES.with_borrow(|values| values.bounds.clone())
 }
 
-/// How long changes of a presence list are gathered, in milliseconds.
+/// How long changes of a presence list are gathered at least, in milliseconds.
 pub(crate) fn presence_tick_ms() -> u64 {
     VALUES.with_borrow(|values| values.presence_tick_ms)
 }

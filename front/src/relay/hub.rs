@@ -17,11 +17,11 @@ use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio_util::task::TaskTracker;
 
 /// Time for a join from question to answer; longer than the subscription and two commands take at their worst.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(4);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Joins that Redis is asked about at once, in number: it answers so many in some ten milliseconds. When ten thousand
 /// arrive they stand in line here, in their order, and not on the connection to Redis, where every other command and the
 /// signs of life would wait behind them.
-const JOINS_AT_ONCE: usize = 512;
+const JOINS_AT_ONCE: usize = 256;
 /// Time in that line: who waits longer is better off coming back.
 const LINE_TIMEOUT: Duration = Duration::from_secs(10);
 

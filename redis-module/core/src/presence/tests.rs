@@ -318,3 +318,15 @@ fn damaged_bytes_are_refused_without_a_panic() {
         }
     }
 }
+
+#[test]
+fn a_crowd_hears_less_often_so_that_it_costs_no_more_writes() {
+    let mut room = Room::new();
+    assert_eq!(room.primary.tick_ms(40), 40);
+    for n in 0..1_000 {
+        room.joins(&format!("user{n}"), &format!("c{n}"), "f");
+    }
+    assert_eq!(room.primary.tick_ms(40), 160);
+    assert_eq!(room.primary.tick_ms(400), 500, "the longest");
+    assert_eq!(room.primary.tick_ms(1_000), 1_000, "who wants it rarer has it so");
+}

@@ -7,6 +7,11 @@ use crate::changes::Changes;
 use crate::epoch::{Epoch, Position, Standing};
 use crate::json;
 
+/// People to whom an announcement goes after the shortest tick; in larger rooms the tick grows with them.
+pub const TICK_PEOPLE: usize = 250;
+/// Longest tick, in milliseconds: half a second late is still now for a crowd.
+pub const TICK_MS_MAX: u64 = 500;
+
 /// What goes on in a room now, beside the list of its people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
@@ -66,6 +71,13 @@ impl Presence {
             vec![(self.announced, self.changed_frame(names, (position.rev, u64::MAX), self.announced, bounds))]
         };
         Changes::Page { events, through: self.announced }
+    }
+
+    /// How long news are gathered, at least `least_ms`. Each announcement is written to everybody, and while a crowd comes
+    /// there is one in every tick: a tick that grows with the room keeps the writes per second as they are.
+    pub fn tick_ms(&self, least_ms: u64) -> u64 {
+        let times = (self.count() / TICK_PEOPLE).max(1) as u64;
+        least_ms.saturating_mul(times).min(TICK_MS_MAX.max(least_ms))
     }
 
     /// Whether there is something to announce.

@@ -8,9 +8,9 @@ use crate::epoch::{Epoch, Position, Standing};
 use crate::json;
 
 /// People to whom an announcement goes after the shortest tick; in larger rooms the tick grows with them.
-pub const TICK_PEOPLE: usize = 250;
+const TICK_PEOPLE: usize = 250;
 /// Longest tick, in milliseconds: half a second late is still now for a crowd.
-pub const TICK_MS_MAX: u64 = 500;
+const TICK_MS_MAX: u64 = 500;
 
 /// What goes on in a room now, beside the list of its people.
 #[derive(Debug, Clone, PartialEq, Eq)]

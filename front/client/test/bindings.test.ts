@@ -2,21 +2,13 @@
 import { history, undo } from "@codemirror/commands";
 import { EditorState } from "@codemirror/state";
 import { EditorView } from "@codemirror/view";
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { fromChangeSet, stoaDocument, toChanges } from "../src/codemirror.js";
 import { apply, connect, fromDiff, type Document, type JsonObject } from "../src/index.js";
 import { bindTextarea } from "../src/textarea.js";
-import { FakeFront } from "./fake-front.js";
+import { front, pass } from "./each-front.js";
 import { Random, seedOf } from "./random.js";
 
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 const text = () => front.text("lobby", "main");
 
 function open(user: string): Document {

@@ -1,18 +1,9 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { connect, StoaError, type StateChange, type StoaOptions, type TokenReason } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
-
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
+import { front, pass } from "./each-front.js";
 
 /** The longest possible delays: `random` is next to 1. */
 const slowest = () => 0.999_999;
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
-
 function open(options: Partial<StoaOptions> = {}) {
   const stoa = connect({ url: "ws://front/ws", token: "ada", WebSocket: front.Socket, random: slowest, ...options });
   const changes: StateChange[] = [];

@@ -1,16 +1,7 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { connect, type Document } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
+import { front, pass } from "./each-front.js";
 import { Random, seedOf } from "./random.js";
-
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
 function person(user: string, presence = {}) {
   const stoa = connect({ url: "ws://front/ws", token: user, WebSocket: front.Socket });

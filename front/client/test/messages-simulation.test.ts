@@ -3,17 +3,11 @@
  * answers, resends, duplicated events, overtaking replies, trimming and reloads. In the end everybody's list, threads, marks and
  * counts are the front's, and everything that was written happened once.
  */
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { connect, type Message, type Messages, type MessageStream, type Stoa } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
+import { wildFront } from "./each-front.js";
 import { memoryStorage } from "./memory-storage.js";
 import { Random, seedOf } from "./random.js";
-
-beforeEach(() => void vi.useFakeTimers());
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
 
 interface Person {
   user: string;
@@ -38,11 +32,7 @@ const REACTIONS = ["👍", "🎉", "👀"];
 
 async function live(seed: number, story: Story): Promise<void> {
   const random = new Random(seed);
-  vi.spyOn(Math, "random").mockImplementation(random.next);
-  const front = new FakeFront();
-  front.random = random.next;
-  front.delay = () => random.below(120);
-  front.duplicates = 0.05;
+  const front = wildFront(random);
   front.pageMax = story.pageMax ?? 1_000;
 
   const storages = Array.from({ length: story.people }, (_, i) => memoryStorage(i % 2 === 0 ? undefined : () => random.below(30)));

@@ -2,26 +2,16 @@
  * Many people in one room, bad lines: they say things, change statuses, point and come and go, with delays, cuts, lost answers and
  * duplicated events. In the end everybody sees what the front says, and the front knows what everybody said last.
  */
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { connect, type Json, type JsonObject } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
+import { wildFront } from "./each-front.js";
 import { Random, seedOf } from "./random.js";
-
-beforeEach(() => void vi.useFakeTimers());
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
 
 const STATUSES = ["online", "away", "busy", "invisible", "focus"];
 
 async function live(seed: number): Promise<void> {
   const random = new Random(seed);
-  vi.spyOn(Math, "random").mockImplementation(random.next);
-  const front = new FakeFront();
-  front.random = random.next;
-  front.delay = () => random.below(120);
-  front.duplicates = 0.05;
+  const front = wildFront(random);
   const windows = ["ada", "ada", "bo", "cy", "di"].map((user) => {
     const stoa = connect({ url: "ws://front/ws", token: user, WebSocket: front.Socket, random: random.next, backoffMaxMs: 2_000, answerTimeoutMs: 2_000 });
     stoa.on("error", () => undefined);

@@ -1,16 +1,7 @@
 /** Statuses, cursors, typing, who is asked for, and being sent out. */
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { connect, type Kick, type StateChange, type StoaOptions } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
-
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+import { front, pass } from "./each-front.js";
 
 interface Mood {
   mood?: string;

@@ -1,15 +1,6 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { connect, StoaError, type Message, type Room, type StoaOptions } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
-
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
+import { front, pass } from "./each-front.js";
 
 function person(user: string, options: Partial<StoaOptions> = {}) {
   const stoa = connect({ url: "ws://front/ws", token: user, WebSocket: front.Socket, ...options });

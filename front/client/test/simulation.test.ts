@@ -4,18 +4,13 @@
  *
  * Every insert is a character that occurs nowhere else (half of them outside the basic plane), so the text itself tells.
  */
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { connect, type Document, type Operation, type Stoa } from "../src/index.js";
 import type { Storage } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
+import { wildFront } from "./each-front.js";
+import type { FakeFront } from "./fake-front.js";
 import { memoryStorage } from "./memory-storage.js";
 import { Random, seedOf } from "./random.js";
-
-beforeEach(() => void vi.useFakeTimers());
-afterEach(() => {
-  vi.useRealTimers();
-  vi.restoreAllMocks();
-});
 
 interface Person {
   stoa: Stoa;
@@ -46,12 +41,7 @@ function basesHold(document: Document, front: FakeFront): void {
 
 async function live(seed: number, story: Story): Promise<void> {
   const random = new Random(seed);
-  // Retries spread by chance as well: all of it has to come from the seed, or a failure could not be brought back.
-  vi.spyOn(Math, "random").mockImplementation(random.next);
-  const front = new FakeFront();
-  front.random = random.next;
-  front.delay = () => random.below(120);
-  front.duplicates = 0.05;
+  const front = wildFront(random);
   front.opsKept = story.opsKept ?? 1_000;
   front.pageMax = story.pageMax ?? 1_000;
 

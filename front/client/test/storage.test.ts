@@ -1,17 +1,8 @@
-import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { connect, type Storage, type StoaError } from "../src/index.js";
 import { ownSlot, webStorage, type LocksLike } from "../src/storages.js";
-import { FakeFront } from "./fake-front.js";
+import { front, pass } from "./each-front.js";
 import { memoryStorage } from "./memory-storage.js";
-
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 
 function page(storage: Storage, user = "ada") {
   const stoa = connect({ url: "ws://front/ws", token: user, WebSocket: front.Socket, storage, backoffMaxMs: 1_000 });

@@ -1,17 +1,9 @@
 /** Tags, restoring, taking back, and what the front says of a document. */
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { expect, test, vi } from "vitest";
 import { connect, type Document, type StoaOptions } from "../src/index.js";
-import { FakeFront } from "./fake-front.js";
+import { front, pass, renewFront, wildFront } from "./each-front.js";
 import { Random, seedOf } from "./random.js";
 
-let front: FakeFront;
-beforeEach(() => {
-  vi.useFakeTimers();
-  front = new FakeFront();
-});
-afterEach(() => void vi.useRealTimers());
-
-const pass = (ms: number) => vi.advanceTimersByTimeAsync(ms);
 const text = () => front.text("lobby", "main");
 
 async function person(user: string, options: Partial<StoaOptions> = {}): Promise<Document> {
@@ -59,7 +51,7 @@ test("info lists the tags; one that was dropped is gone, and cannot be restored"
 
 test("restore waits for the line and happens once, whatever is lost; edits made meanwhile stand", async () => {
   for (const lost of ["request", "reply"] as const) {
-    front = new FakeFront();
+    renewFront();
     const ada = await person("ada", { answerTimeoutMs: 2_000 });
     const bo = await person("bo");
     const tagged = ada.tag("start");
@@ -85,7 +77,7 @@ test("restore waits for the line and happens once, whatever is lost; edits made 
 
 test("undo happens once, whatever is lost, and takes back one edit for each call", async () => {
   for (const lost of ["request", "reply"] as const) {
-    front = new FakeFront();
+    renewFront();
     const ada = await person("ada", { answerTimeoutMs: 2_000 });
     for (const word of [" one", " two", " three"]) {
       ada.edit([ada.text.length, word]);
@@ -123,11 +115,7 @@ test("on bad lines each undo takes back one edit, whatever is restored in betwee
   const seed = seedOf("versions");
   for (let round = 0; round < 10 * Number(process.env["STOA_ROUNDS"] ?? 1); round++) {
     const random = new Random(seed + round);
-    vi.spyOn(Math, "random").mockImplementation(random.next);
-    front = new FakeFront();
-    front.random = random.next;
-    front.delay = () => random.below(120);
-    front.duplicates = 0.05;
+    wildFront(random);
     const people = await Promise.all(["ada", "bo"].map((user) => person(user, { random: random.next, answerTimeoutMs: 2_000, backoffMaxMs: 1_000 })));
     await pass(2_000);
     let taken = 0;

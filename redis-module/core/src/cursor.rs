@@ -7,6 +7,10 @@
 use crate::op::Component;
 use crate::transform::Side;
 
+/// How long a cursor, in a text or elsewhere, is shown after it was last told, in milliseconds: a front that dies takes its
+/// cursors with it.
+pub const CURSOR_MS: u64 = 60_000;
+
 /// Where `at` stands after an operation. With [`Side::Left`] it stays before text that is inserted at it, with
 /// [`Side::Right`] it goes after.
 pub fn position(at: u32, over: impl IntoIterator<Item = Component>, side: Side) -> u32 {

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use color::color;
-pub use cursors::{CURSOR_MS, CURSORS_MAX, CURSORS_TOLD_MAX};
+pub use cursors::{CURSORS_MAX, CURSORS_TOLD_MAX};
 pub use look::{CONNECTIONS_NAMED_MAX, ConnectionLook, Counts, Look};
 pub use memory::KICKED_MAX;
 pub use status::STATUS_BYTES_MAX;

@@ -6,14 +6,12 @@
 use super::history::History;
 use super::{Document, words};
 use crate::bounds::Bounds;
-use crate::cursor;
+use crate::cursor::{self, CURSOR_MS};
 use crate::identity::check_id;
 use crate::json;
 use crate::refusal::{Code, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long a cursor is shown after it was last told, in milliseconds: a front that dies takes its cursors with it.
-pub const CURSOR_MS: u64 = 60_000;
 /// Cursors of one document: more nobody can look at.
 const CURSORS_MAX: usize = 1_000;
 

@@ -21,7 +21,7 @@ mod undo;
 mod varint;
 mod words;
 
-pub use cursors::CURSOR_MS;
+pub use crate::cursor::CURSOR_MS;
 pub use effect::Diverged;
 pub use history::Accepted;
 pub use submit::{Submit, Submitted};

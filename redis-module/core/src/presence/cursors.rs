@@ -2,12 +2,11 @@
 
 use super::Presence;
 use crate::bounds::Bounds;
+use crate::cursor::CURSOR_MS;
 use crate::json;
 use crate::refusal::{Code, Refusal};
 use std::collections::{BTreeMap, VecDeque};
 
-/// How long a cursor is shown after it was last told, in milliseconds: a front that dies takes its cursors with it.
-pub const CURSOR_MS: u64 = 60_000;
 /// Cursors of one room: more nobody can look at.
 pub const CURSORS_MAX: usize = 1_000;
 /// Cursors that one announcement tells; the others follow a tick later.
@@ -23,6 +22,23 @@ struct Cursor {
     ends_ms: u64,
     /// Whether it stands in the queue.
     waits: bool,
+}
+
+impl Cursor {
+    /// Ends it. Says whether it was shown.
+    fn end(&mut self, connection: &str, queue: &mut VecDeque<Box<str>>) -> bool {
+        let was_shown = self.value.take().is_some();
+        if was_shown {
+            self.tell_later(connection, queue);
+        }
+        was_shown
+    }
+
+    fn tell_later(&mut self, connection: &str, queue: &mut VecDeque<Box<str>>) {
+        if !std::mem::replace(&mut self.waits, true) {
+            queue.push_back(connection.into());
+        }
+    }
 }
 
 /// The cursors of one room.
@@ -51,34 +67,22 @@ impl Cursors {
         if *cursor.user != *user {
             cursor.user = user.into();
         }
-        if !std::mem::replace(&mut cursor.waits, true) {
-            self.queue.push_back(connection.into());
-        }
+        cursor.tell_later(connection, &mut self.queue);
     }
 
     /// Ends the cursors of which `ends` says so.
     fn end(&mut self, mut ends: impl FnMut(&str, &Cursor) -> bool) {
         let Cursors { known, shown, queue, .. } = self;
         for (connection, cursor) in known {
-            if cursor.value.is_none() || !ends(connection, cursor) {
-                continue;
-            }
-            *shown -= 1;
-            cursor.value = None;
-            if !std::mem::replace(&mut cursor.waits, true) {
-                queue.push_back(connection.clone());
+            if ends(connection, cursor) {
+                *shown -= usize::from(cursor.end(connection, queue));
             }
         }
     }
 
     fn end_one(&mut self, connection: &str) {
-        let Some(cursor) = self.known.get_mut(connection) else { return };
-        if cursor.value.take().is_none() {
-            return;
-        }
-        self.shown -= 1;
-        if !std::mem::replace(&mut cursor.waits, true) {
-            self.queue.push_back(connection.into());
+        if let Some(cursor) = self.known.get_mut(connection) {
+            self.shown -= usize::from(cursor.end(connection, &mut self.queue));
         }
     }
 

@@ -1,18 +1,18 @@
 //! `ROOM.KICK`: taking somebody out of a room.
 
 use super::super::stream_key;
-use super::settle;
+use super::{change, here, settle};
 use crate::args::{Args, once, unknown};
 use crate::deadlines::writer;
 use crate::effects;
 use crate::ffi::{self, Ctx, Key, Mode};
-use crate::reply::{Outcome, Trouble};
+use crate::reply::Outcome;
 use crate::settings::bounds;
 use stoa_core::event::{Header, To};
 use stoa_core::identity::check_id;
 use stoa_core::json;
 use stoa_core::names::RoomKey;
-use stoa_core::presence::{Presence, Whom, check_reason};
+use stoa_core::presence::{Whom, check_reason};
 use stoa_core::refusal::Refusal;
 
 /// ROOM.KICK key USER user|CONN conn [REASON text] [BY user]
@@ -37,20 +37,11 @@ pub(crate) fn kick(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     by.map_or(Ok(()), |user| check_id("user", user, false))?;
 
     let mut open = Key::open(ctx, &name, Mode::Write);
-    let mut fresh = None;
-    let presence = match open.value_mut::<Presence>()? {
-        Some(presence) => presence,
-        None => fresh.insert(Presence::default()),
-    };
-    let changed = presence.kick(whom, writer(ctx), ffi::now_ms(), &bounds())?;
+    let changed = change(&mut open, |presence| presence.kick(whom, writer(ctx), ffi::now_ms(), &bounds()))?;
     // Whoever is not listed hears it as well: a front may know them that lists nobody.
     effects::announce(ctx, key.channel, &Header::kick(to), &frame(&key, reason, by));
     if changed.record.is_some() {
-        let presence = match fresh {
-            Some(presence) => open.value_or_insert(|| presence)?,
-            None => open.value_mut::<Presence>()?.ok_or(Trouble::WrongType)?,
-        };
-        settle(ctx, (&name, &key), presence, &changed, c"room.kick");
+        settle(ctx, (&name, &key), here(&mut open)?, &changed, c"room.kick");
     }
     Ok(changed.connections.into())
 }

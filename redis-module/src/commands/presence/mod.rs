@@ -18,6 +18,22 @@ use stoa_core::names::RoomKey;
 use stoa_core::presence::{Changed, Presence};
 use stoa_core::refusal::{Code, Refusal};
 
+/// Decides a change of the list in a key, or of a new one, which stays only if there is something to keep.
+fn change(
+    open: &mut Key<'_>,
+    decide: impl FnOnce(&mut Presence) -> Result<Changed, Refusal>,
+) -> Result<Changed, Trouble> {
+    if let Some(presence) = open.value_mut::<Presence>()? {
+        return Ok(decide(presence)?);
+    }
+    let mut presence = Presence::default();
+    let changed = decide(&mut presence)?;
+    if changed.record.is_some() {
+        open.value_or_insert(|| presence)?;
+    }
+    Ok(changed)
+}
+
 /// Replicates a change, tells of it, and plans what ends by itself.
 fn settle(
     ctx: &Ctx<'_>,

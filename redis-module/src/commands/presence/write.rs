@@ -1,14 +1,16 @@
 //! Coming, changing, going; typing and pointing.
 
 use super::super::{epoch_reply, stream_key};
-use super::{check_owner, here, owner_option, settle};
+use super::{change, check_owner, here, owner_option, settle};
 use crate::args::{Args, once, unknown};
 use crate::deadlines::{self, writer};
 use crate::effects;
-use crate::ffi::{self, Ctx, Key, Mode};
-use crate::reply::{Outcome, Reply, Trouble};
+use crate::ffi::{self, Ctx, Key, Mode, Word};
+use crate::reply::{Outcome, Reply};
 use crate::settings::bounds;
+use stoa_core::names::RoomKey;
 use stoa_core::presence::{Join, Presence, Says};
+use stoa_core::refusal::Refusal;
 
 /// PRESENCE.JOIN key user conn node ttl_ms [DATA json] [PRIVATE json] [STATUS status]
 pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
@@ -27,16 +29,8 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let join = Join { user, connection, node, ttl_ms, says };
 
     let mut open = Key::open(ctx, &name, Mode::Write);
-    let mut fresh = None;
-    let presence = match open.value_mut::<Presence>()? {
-        Some(presence) => presence,
-        None => fresh.insert(Presence::default()),
-    };
-    let changed = presence.join(join, writer(ctx), ffi::now_ms(), &bounds())?;
-    let presence = match fresh {
-        Some(presence) => open.value_or_insert(|| presence)?,
-        None => open.value_mut::<Presence>()?.ok_or(Trouble::WrongType)?,
-    };
+    let changed = change(&mut open, |presence| presence.join(join, writer(ctx), ffi::now_ms(), &bounds()))?;
+    let presence = here(&mut open)?;
     settle(ctx, (&name, &key), presence, &changed, c"presence.join");
     Ok(Reply::Map(vec![
         ("rev", presence.rev().into()),
@@ -112,14 +106,7 @@ pub(crate) fn typing(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let (connection, ms) = (args.text("conn")?, args.integer("ms")?);
     let owner = owner_option(&mut args)?;
-    // Who types is the primary's alone: nothing that is stored changes, so the key is opened for reading.
-    let mut open = Key::open(ctx, &name, Mode::Read);
-    let presence = here(&mut open)?;
-    check_owner(presence, connection, owner)?;
-    let count = presence.type_for(connection, ms, ffi::now_ms())?;
-    deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
-    deadlines::tell(ctx, &key, presence);
-    Ok(count.into())
+    change_passing(ctx, (&name, &key), (connection, owner), |presence| presence.type_for(connection, ms, ffi::now_ms()))
 }
 
 /// PRESENCE.CURSOR key conn cursor [USER user]
@@ -127,13 +114,24 @@ pub(crate) fn cursor(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
     let (connection, cursor) = (args.text("conn")?, args.bytes("cursor")?);
     let owner = owner_option(&mut args)?;
-    // As typing: nothing that is stored changes.
-    let mut open = Key::open(ctx, &name, Mode::Read);
+    change_passing(ctx, (&name, &key), (connection, owner), |presence| {
+        presence.point(connection, cursor, ffi::now_ms(), &bounds())
+    })
+}
+
+/// Changes what the primary alone knows: nothing that is stored changes, so the key is opened for reading.
+fn change_passing<T: Into<Reply>>(
+    ctx: &Ctx<'_>,
+    (name, key): (&Word<'_>, &RoomKey<'_>),
+    (connection, owner): (&str, Option<&str>),
+    change: impl FnOnce(&mut Presence) -> Result<T, Refusal>,
+) -> Outcome {
+    let mut open = Key::open(ctx, name, Mode::Read);
     let presence = here(&mut open)?;
     check_owner(presence, connection, owner)?;
-    let count = presence.point(connection, cursor, ffi::now_ms(), &bounds())?;
+    let count = change(presence)?;
     deadlines::changed(ctx, key.key.as_bytes(), presence.next_deadline());
-    deadlines::tell(ctx, &key, presence);
+    deadlines::tell(ctx, key, presence);
     Ok(count.into())
 }
 

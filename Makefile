@@ -27,6 +27,7 @@ generated: ## write again what is made from the code: docs/commands.md and the c
 	cd front/client && npm run --silent frames
 
 bench: ## run the benchmarks (see benches/README.md)
+	cd benches/peers && npm ci --silent
 	cargo bench --workspace --bench '*'
 
 clean: ## remove what was built; the data in .stoa stays

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 /// Time for a connection to come about, and for the commands of its set-up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Time for a command. That a server is gone the watchdog notices in half of it, and then whoever waits hears so at once;
+/// Time for a command. That a server is gone the watchdog notices earlier, and then whoever waits hears so at once;
 /// what is late for another reason waits behind others, on a machine that has too much to do, and will come.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(4);
 /// Commands that wait in the library, in number: beyond it callers are told at once.

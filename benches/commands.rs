@@ -8,6 +8,9 @@ mod load;
 
 use load::{CONNECTIONS, PIPELINE, Server, Words, median, words};
 
+/// What people post.
+const BODY: &str = "{\"text\":\"a message of some fifty bytes, as people write\"}";
+
 /// Commands per round and case.
 const COMMANDS: usize = 40_000;
 /// Rounds; all cases take turns, the median is shown.
@@ -42,8 +45,15 @@ fn talk(server: &mut Server, messages: usize) {
     server.call(&["DEL", TALK]);
     server.load(messages, true, |n| {
         let user = format!("user{}", n % 50);
-        let body = "{\"text\":\"a message of some fifty bytes, as people write\"}".into();
-        vec!["MSG.POST".into(), TALK.into(), user, body, "ID".into(), format!("tab-{}", n % 50), (n + 1).to_string()]
+        vec![
+            "MSG.POST".into(),
+            TALK.into(),
+            user,
+            BODY.into(),
+            "ID".into(),
+            format!("tab-{}", n % 50),
+            (n + 1).to_string(),
+        ]
     });
 }
 
@@ -95,7 +105,20 @@ fn lua(script: &str, rest: &[&str]) -> Words {
 const CASES: &[Case] = &[
     Case { name: "INCR", prepare: nothing, command: |n| vec!["INCR".into(), format!("count:{}", n % 1000)] },
     Case { name: "PING", prepare: nothing, command: |_| words("PING") },
-    Case { name: "XADD MAXLEN ~ 100", prepare: nothing, command: |_| words("XADD stream MAXLEN ~ 100 * m hello") },
+    Case {
+        name: "XADD MAXLEN",
+        prepare: nothing,
+        command: |_| {
+            let mut all = words("XADD stream MAXLEN ~ 10000 * m");
+            all.push(BODY.to_owned());
+            all
+        },
+    },
+    Case {
+        name: "HSET",
+        prepare: nothing,
+        command: |n| vec!["HSET".into(), "here".into(), format!("user{}", n % 1000), "{\"conn\":\"front\"}".into()],
+    },
     Case {
         name: "SPUBLISH",
         prepare: nothing,
@@ -188,14 +211,7 @@ const CASES: &[Case] = &[
     Case {
         name: "MSG.POST",
         prepare: nothing,
-        command: |_| {
-            vec![
-                "MSG.POST".into(),
-                "stoa:{bench}:log".into(),
-                "ada".into(),
-                "{\"text\":\"a message of some fifty bytes, as people write\"}".into(),
-            ]
-        },
+        command: |_| vec!["MSG.POST".into(), "stoa:{bench}:log".into(), "ada".into(), BODY.into()],
     },
     Case {
         name: "MSG.POST with identity",
@@ -207,9 +223,9 @@ const CASES: &[Case] = &[
                 "MSG.POST".into(),
                 "stoa:{bench}:log".into(),
                 "ada".into(),
-                "{\"text\":\"a message of some fifty bytes, as people write\"}".into(),
+                BODY.into(),
                 "ID".into(),
-                "tab".into(),
+                format!("tab-{}", connection_of(n)),
                 (n + 1).to_string(),
             ]
         },
@@ -219,19 +235,7 @@ const CASES: &[Case] = &[
         prepare: |s| {
             s.call(&["DEL", "{lua}n", "{lua}log", "{lua}seen"]);
         },
-        command: |n| {
-            lua(
-                LUA_POST,
-                &[
-                    "3",
-                    "{lua}n",
-                    "{lua}log",
-                    "{lua}seen",
-                    &format!("tab:{n}"),
-                    "{\"text\":\"a message of some fifty bytes, as people write\"}",
-                ],
-            )
-        },
+        command: |n| lua(LUA_POST, &["3", "{lua}n", "{lua}log", "{lua}seen", &format!("tab:{n}"), BODY]),
     },
     Case {
         name: "MSG.REACT, 10,000 messages",
@@ -284,20 +288,46 @@ const CASES: &[Case] = &[
     },
 ];
 
+/// The connection that sends the n-th command: each has sequences of its own, which count up.
+fn connection_of(n: usize) -> usize {
+    n / PIPELINE % CONNECTIONS
+}
+
+/// What a command is compared with: what else a service would call, the figures of which add up.
+const PAIRS: &[(&str, &[&str])] = &[
+    ("MSG.POST with identity", &["XADD MAXLEN", "SPUBLISH"]),
+    ("MSG.POST with identity", &["  append, dedupe, publish in Lua"]),
+    ("PRESENCE.JOIN", &["HSET", "SPUBLISH"]),
+    ("RATE.TAKE, allowed", &["  the same in Lua, allowed"]),
+];
+
+/// Says how many times the processor time of its neighbours in the same round a command takes.
+fn compare(cases: &[&Case], figures: &[Vec<f64>]) {
+    let of = |name: &str| cases.iter().position(|case| case.name == name).map(|at| &figures[at]);
+    println!("\n| command | beside | times its processor time |\n|---|---|---|");
+    for (name, beside) in PAIRS {
+        let Some(ns) = of(name) else { continue };
+        let Some(others) = beside.iter().map(|other| of(other)).collect::<Option<Vec<_>>>() else { continue };
+        let sum = |round: usize| others.iter().map(|ns| ns[round]).sum::<f64>();
+        let mut ratios: Vec<f64> = ns.iter().enumerate().map(|(round, ns)| ns / sum(round)).collect();
+        println!("| {name} | {} | {:.2} |", beside.join(" + ").trim(), median(&mut ratios));
+    }
+}
+
 fn main() {
     let only = std::env::args().nth(1).filter(|a| !a.starts_with("--")).map(|part| part.to_lowercase());
     let mut server = Server::start();
-    let wanted = |case: &&Case| {
-        case.name == "INCR" || only.as_ref().is_none_or(|part| case.name.to_lowercase().contains(part.as_str()))
-    };
+    let named = |name: &str| only.as_ref().is_none_or(|part| name.to_lowercase().contains(part.as_str()));
+    let beside = |other: &str| PAIRS.iter().any(|(name, others)| named(name) && others.contains(&other));
+    let wanted = |case: &&Case| case.name == "INCR" || named(case.name) || beside(case.name);
     let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
     let mut figures: Vec<Vec<f64>> = vec![Vec::new(); cases.len()];
     let mut broken = vec![0; cases.len()];
     for round in 0..=ROUNDS {
         for (at, case) in cases.iter().enumerate() {
             (case.prepare)(&mut server);
-            // Revisions and sequences count up.
-            let in_order = case.name.starts_with("DOC.SUBMIT") || case.name.ends_with("identity");
+            // Revisions count up.
+            let in_order = case.name.starts_with("DOC.SUBMIT");
             let (ns, errors) = server.load(COMMANDS, in_order, case.command);
             broken[at] += errors;
             // The first round warms up.
@@ -311,11 +341,12 @@ fn main() {
         "{CONNECTIONS} connections, pipeline {PIPELINE}, {COMMANDS} commands a round, median of {ROUNDS} rounds\n"
     );
     println!("| command | server CPU, µs | ÷ INCR of the same round |\n|---|---|---|");
-    for ((case, ns), errors) in cases.iter().zip(&mut figures).zip(&broken) {
+    for ((case, ns), errors) in cases.iter().zip(&figures).zip(&broken) {
         let mut ratios: Vec<f64> = ns.iter().zip(&base).map(|(a, b)| a / b).collect();
-        println!("| {} | {:.2} | {:.1} |", case.name, median(ns) / 1000.0, median(&mut ratios));
+        println!("| {} | {:.2} | {:.1} |", case.name, median(&mut ns.clone()) / 1000.0, median(&mut ratios));
         assert!(*errors == 0, "{}: {errors} replies were errors", case.name);
     }
+    compare(&cases, &figures);
     if only.as_ref().is_none_or(|part| "msg. state".contains(part.as_str())) {
         state_bytes(&mut server);
     }

@@ -13,6 +13,8 @@ mod fleet;
 mod scenarios;
 #[path = "relay/server.rs"]
 mod server;
+#[path = "relay/typing.rs"]
+mod typing;
 #[path = "relay/wire.rs"]
 mod wire;
 

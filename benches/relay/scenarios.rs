@@ -3,6 +3,7 @@
 use crate::crowd::crowd;
 use crate::fleet::fleet;
 use crate::server::Server;
+use crate::typing::typing;
 use crate::wire::{Client, Seen, Wire, number_after};
 use crate::{Figure, less, more};
 use std::cell::{Cell, RefCell};
@@ -17,11 +18,12 @@ use tokio::task::{JoinSet, LocalSet, spawn_local};
 type Scenario = fn(&Server) -> Pin<Box<dyn Future<Output = Vec<Figure>> + '_>>;
 
 /// Every scenario with its name.
-pub(crate) const ALL: [(&str, Scenario); 9] = [
+pub(crate) const ALL: [(&str, Scenario); 10] = [
     ("one room of 1,000, 60 messages/s", |server| Box::pin(steady(server))),
     ("one room of 1,000, as fast as it goes", |server| Box::pin(saturation(server))),
     ("1,000 rooms of 10, a message/s each", |server| Box::pin(many_rooms(server))),
     ("100 people wait for each answer", |server| Box::pin(acknowledgements(server))),
+    ("typing, from one front to another", |server| Box::pin(typing(server))),
     ("10,000 arrive at once", |server| Box::pin(storm(server))),
     ("10,000 idle, here with presence", |server| Box::pin(idle(server))),
     ("50,000 idle on three fronts", |server| Box::pin(fleet(server))),
@@ -48,13 +50,16 @@ struct Tally {
     delays_us: RefCell<Vec<u64>>,
 }
 
+/// The delay that so large a share stays within.
+pub(crate) fn percentile_ms(delays_us: &mut [u64], share: f64) -> f64 {
+    delays_us.sort_unstable();
+    let at = (delays_us.len().saturating_sub(1) as f64 * share) as usize;
+    delays_us.get(at).map_or(f64::INFINITY, |&us| us as f64 / 1000.0)
+}
+
 impl Tally {
     fn percentile_ms(&self, share: f64) -> f64 {
-        let mut delays = self.delays_us.borrow_mut();
-        delays.sort_unstable();
-        delays
-            .get((delays.len().saturating_sub(1) as f64 * share) as usize)
-            .map_or(f64::INFINITY, |&us| us as f64 / 1000.0)
+        percentile_ms(&mut self.delays_us.borrow_mut(), share)
     }
 
     fn clear(&self) {

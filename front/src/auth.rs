@@ -3,6 +3,7 @@
 //! The library that verifies tokens accepts more than is safe (unknown `crit`, any `typ`, empty `sub`, no end in
 //! sight); every such case is refused here, by name.
 
+use crate::access::{Action, Actions, Rights, Roles};
 use crate::chance;
 use crate::frame::{Code, FrameError};
 use crate::names::Room;
@@ -39,51 +40,23 @@ pub struct Identity {
     rights: Rights,
 }
 
-/// Which rooms a token opens.
-#[derive(Debug, Clone, PartialEq)]
-enum Rights {
-    Everything,
-    Patterns(Vec<(String, bool)>),
-}
-
-/// What somebody wants to do in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verb {
-    /// Join, read and be listed as here.
-    Read,
-    /// Change what others see.
-    Write,
-}
-
 impl Identity {
     /// The personal room of this user.
     pub fn personal_room(&self) -> Room {
         Room::personal(&self.user)
     }
 
-    /// Refuses what the token does not allow. The answer is the same whether the room exists or not.
-    pub fn check(&self, room: &Room, verb: Verb) -> Result<(), FrameError> {
-        if self.allows(room, verb) {
-            return Ok(());
+    /// What the token allows in a room. A personal room is open to its user alone, whatever the token says.
+    pub fn actions(&self, room: &Room) -> Actions {
+        if room.is_personal() {
+            return if *room == self.personal_room() { Rights::open().of(room) } else { Actions::NONE };
         }
-        let what = if verb == Verb::Read { "reading" } else { "writing" };
-        Err(FrameError::new(Code::PermissionDenied, format!("the token does not allow {what} in this room")))
+        self.rights.of(room)
     }
 
-    fn allows(&self, room: &Room, verb: Verb) -> bool {
-        if room.is_personal() {
-            return *room == self.personal_room();
-        }
-        match &self.rights {
-            Rights::Everything => true,
-            Rights::Patterns(patterns) => patterns.iter().any(|(pattern, writes)| {
-                let matches = match pattern.strip_suffix('*') {
-                    Some(start) => room.as_str().starts_with(start),
-                    None => room.as_str() == pattern,
-                };
-                matches && (verb == Verb::Read || *writes)
-            }),
-        }
+    /// Refuses what the token does not allow. The answer is the same whether the room exists or not.
+    pub fn check(&self, room: &Room, action: Action) -> Result<(), FrameError> {
+        self.actions(room).check(action)
     }
 
     /// How long the token still lasts.
@@ -113,6 +86,7 @@ pub struct Auth {
     audience: Option<String>,
     lifetime_max_s: f64,
     require_rooms_claim: bool,
+    roles: Roles,
 }
 
 impl Auth {
@@ -143,6 +117,7 @@ impl Auth {
             audience: settings.jwt_audience.clone(),
             lifetime_max_s: settings.jwt_lifetime_max_s as f64,
             require_rooms_claim: settings.require_rooms_claim,
+            roles: Roles::default(),
         })
     }
 
@@ -224,15 +199,11 @@ impl Auth {
     }
 
     fn rights(&self, claim: Option<BTreeMap<String, String>>) -> Result<Rights, &'static str> {
-        let Some(claim) = claim else {
-            return if self.require_rooms_claim { Err("no rooms claim") } else { Ok(Rights::Everything) };
-        };
-        let patterns = claim.into_iter().map(|(pattern, rights)| match rights.as_str() {
-            "r" => Ok((pattern, false)),
-            "rw" | "wr" => Ok((pattern, true)),
-            _ => Err("rights are r or rw"),
-        });
-        Ok(Rights::Patterns(patterns.collect::<Result<_, _>>()?))
+        match claim {
+            Some(claim) => Rights::read(claim, &self.roles),
+            None if self.require_rooms_claim => Err("no rooms claim"),
+            None => Ok(Rights::open()),
+        }
     }
 
     /// Makes a token for a guest: the user and the token. `None` outside demo mode.

@@ -134,17 +134,18 @@ fn the_rooms_claim_decides_and_personal_rooms_stay_personal() {
     let claims =
         json!({"sub": "ada", "exp": now() + 60, "rooms": {"lobby": "r", "course:*": "rw", "*x": "rw", "user:*": "rw"}});
     let ada = auth().verify(&token(claims)).unwrap();
-    let may = |room: &str, verb| ada.check(&Room::parse(room).unwrap(), verb).is_ok();
-    assert!(may("lobby", Verb::Read) && !may("lobby", Verb::Write));
-    assert!(may("course:7", Verb::Write) && !may("course", Verb::Read));
-    assert!(!may("lobby2", Verb::Read) && !may("zx", Verb::Read));
-    assert!(may("user:ada", Verb::Write) && !may("user:ada2", Verb::Read) && !may("user:bo", Verb::Read));
+    let may = |room: &str, action| ada.check(&Room::parse(room).unwrap(), action).is_ok();
+    assert!(may("lobby", Action::Read) && !may("lobby", Action::Talk));
+    assert!(may("course:7", Action::Edit) && !may("course:7", Action::Manage) && !may("course", Action::Read));
+    assert!(!may("lobby2", Action::Read) && !may("zx", Action::Read));
+    assert!(may("user:ada", Action::Edit) && !may("user:ada2", Action::Read) && !may("user:bo", Action::Read));
 }
 
 #[test]
 fn without_the_claim_all_rooms_are_open_unless_it_is_required() {
     let open = token(json!({"sub": "ada", "exp": now() + 60}));
-    assert!(auth().verify(&open).unwrap().check(&Room::parse("any").unwrap(), Verb::Write).is_ok());
+    let (ada, any) = (auth().verify(&open).unwrap(), Room::parse("any").unwrap());
+    assert!(ada.check(&any, Action::Edit).is_ok() && ada.check(&any, Action::Manage).is_err());
     let strict = Auth::new(&Settings { require_rooms_claim: true, ..settings() }).unwrap();
     assert_eq!(strict.verify(&open).unwrap_err().code, Code::AuthInvalid);
 }

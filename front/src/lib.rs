@@ -18,6 +18,7 @@ pub mod close;
 pub mod frame;
 pub mod names;
 
+pub mod access;
 pub mod acks;
 pub mod auth;
 pub mod conn;

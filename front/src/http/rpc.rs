@@ -2,7 +2,8 @@
 //! asks, so any front will do.
 
 use super::access::{bearer, refusal};
-use crate::auth::{Identity, Verb};
+use crate::access::Action;
+use crate::auth::Identity;
 use crate::frame::{Code, Command, Envelope, FrameError, reply};
 use crate::names::Room;
 use crate::serve::App;
@@ -104,11 +105,11 @@ fn start(
         let room = asker.identity.personal_room();
         return Ok(Box::pin(calls::call(app.api.clone(), asker.caller.clone(), room, command)));
     }
-    let Some((room, verb)) = calls::access(&command) else {
+    let Some((room, action)) = calls::access(&command) else {
         let message = format!("{}: this belongs to a stream: open /sse with another `resume`", command.name());
         return Err(FrameError::new(Code::InvalidArgument, message));
     };
-    let room = allowed(&asker.identity, room, verb)?;
+    let room = allowed(&asker.identity, room, action)?;
     let needs_connection = matches!(
         command,
         Command::PresenceSet(_) | Command::PresenceTyping(_) | Command::PresenceCursor(_) | Command::DocCursor(_)
@@ -128,8 +129,8 @@ fn start(
     Ok(Box::pin(calls::call(api, caller, room, command)))
 }
 
-fn allowed(identity: &Identity, room: &str, verb: Verb) -> Result<Room, FrameError> {
+fn allowed(identity: &Identity, room: &str, action: Action) -> Result<Room, FrameError> {
     let room = Room::parse(room)?;
-    identity.check(&room, verb)?;
+    identity.check(&room, action)?;
     Ok(room)
 }

@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows whether the command came over a WebSocket or in a plain request.
 
-use crate::auth::{Identity, Verb};
+use crate::access::Action;
+use crate::auth::Identity;
 use crate::frame::{Code, Command, FrameError, PresenceSet, reply};
 use crate::module_api::{Change, Device, ModuleApi, Opened, Somebody};
 use crate::names::{self, PRESENCE, Room};
@@ -26,39 +27,39 @@ pub(crate) struct Caller {
     pub(crate) connection: Arc<str>,
 }
 
-/// The room that a command is about, and what the token has to allow there. `None` for a command that names none, or
+/// The room that a command is about, and what one has to be allowed there. `None` for a command that names none, or
 /// that changes what the connection is part of.
-pub(crate) fn access(command: &Command) -> Option<(&str, Verb)> {
+pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
     use Command::*;
-    let (room, verb) = match command {
+    let (room, action) = match command {
         Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
         DevicesList | DevicesKick(_) => return None,
-        RoomEmit(it) => (&it.room, Verb::Write),
-        MsgPost(it) => (&it.room, Verb::Write),
-        MsgEdit(it) => (&it.room, Verb::Write),
-        MsgDelete(it) | MsgCancel(it) => (&it.room, Verb::Write),
-        MsgReact(it) | MsgUnreact(it) => (&it.room, Verb::Write),
-        MsgAppend(it) => (&it.room, Verb::Write),
-        MsgFinish(it) => (&it.room, Verb::Write),
+        RoomEmit(it) => (&it.room, Action::Talk),
+        MsgPost(it) => (&it.room, Action::Talk),
+        MsgEdit(it) => (&it.room, Action::Talk),
+        MsgDelete(it) | MsgCancel(it) => (&it.room, Action::Talk),
+        MsgReact(it) | MsgUnreact(it) => (&it.room, Action::Talk),
+        MsgAppend(it) => (&it.room, Action::Talk),
+        MsgFinish(it) => (&it.room, Action::Talk),
         // The mark is one's own.
-        MsgRead(it) | MsgHistory(it) => (&it.room, Verb::Read),
-        MsgUnread(it) | PresenceList(it) => (&it.room, Verb::Read),
-        MsgRange(it) => (&it.room, Verb::Read),
-        DocSubmit(it) => (&it.room, Verb::Write),
-        DocUndo(it) => (&it.room, Verb::Write),
-        DocTag(it) => (&it.room, Verb::Write),
-        DocRestore(it) => (&it.room, Verb::Write),
-        DocGet(it) => (&it.room, Verb::Read),
-        DocOps(it) => (&it.room, Verb::Read),
-        DocInfo(it) => (&it.room, Verb::Read),
+        MsgRead(it) | MsgHistory(it) => (&it.room, Action::Read),
+        MsgUnread(it) | PresenceList(it) => (&it.room, Action::Read),
+        MsgRange(it) => (&it.room, Action::Read),
+        DocSubmit(it) => (&it.room, Action::Edit),
+        DocUndo(it) => (&it.room, Action::Edit),
+        DocTag(it) => (&it.room, Action::Edit),
+        DocRestore(it) => (&it.room, Action::Edit),
+        DocGet(it) => (&it.room, Action::Read),
+        DocOps(it) => (&it.room, Action::Read),
+        DocInfo(it) => (&it.room, Action::Read),
         // Whoever reads may be seen.
-        DocCursor(it) => (&it.room, Verb::Read),
-        PresenceSet(it) => (&it.room, Verb::Read),
-        PresenceGet(it) => (&it.room, Verb::Read),
-        PresenceCursor(it) => (&it.room, Verb::Read),
-        PresenceTyping(it) => (&it.room, Verb::Write),
+        DocCursor(it) => (&it.room, Action::Read),
+        PresenceSet(it) => (&it.room, Action::Read),
+        PresenceGet(it) => (&it.room, Action::Read),
+        PresenceCursor(it) => (&it.room, Action::Read),
+        PresenceTyping(it) => (&it.room, Action::Talk),
     };
-    Some((room, verb))
+    Some((room, action))
 }
 
 /// Carries out a command whose access was checked, and composes the answer.

@@ -2,7 +2,8 @@
 
 use super::calls::{self, Caller};
 use super::{Device, Done, Effect, Membership, Session, Visitor};
-use crate::auth::{Identity, Verb};
+use crate::access::Action;
+use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::frame::{Code, Command, Connect, DocClose, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, reply};
 use crate::module_api::{Here, Opened};
@@ -39,8 +40,8 @@ impl Session {
                 _ => Err(FrameError::new(Code::AuthRequired, "the first command has to be connect")),
             };
         };
-        if let Some((room, verb)) = calls::access(&command) {
-            let room = self.joined(room, &identity, verb)?;
+        if let Some((room, action)) = calls::access(&command) {
+            let room = self.joined(room, &identity, action)?;
             return self.call(id, &identity, room, command);
         }
         match command {
@@ -163,7 +164,7 @@ impl Session {
     /// Checks a join and remembers that it is under way.
     fn plan(&mut self, identity: &Identity, name: &str, options: JoinOptions) -> Result<Plan, FrameError> {
         let room = Room::parse(name)?;
-        identity.check(&room, Verb::Read)?;
+        identity.check(&room, Action::Read)?;
         let ask = ask(options.positions)?;
         let here = options.presence.map(|presence| self.here(identity, presence)).transpose()?;
         if self.rooms.get(&room).is_none() {
@@ -212,8 +213,8 @@ impl Session {
     }
 
     fn doc_open(&mut self, id: Option<u64>, identity: &Identity, open: DocOpen) -> Running {
-        let verb = if open.create.is_some() { Verb::Write } else { Verb::Read };
-        let room = self.joined(&open.room, identity, verb)?;
+        let action = if open.create.is_some() { Action::Edit } else { Action::Read };
+        let room = self.joined(&open.room, identity, action)?;
         let stream = names::document(&open.doc)?;
         let ask = ask_one(stream.clone(), open.position)?;
         self.barrier = true;
@@ -232,7 +233,7 @@ impl Session {
     }
 
     fn doc_close(&mut self, id: Option<u64>, identity: Arc<Identity>, close: DocClose) -> Running {
-        let room = self.joined(&close.room, &identity, Verb::Read)?;
+        let room = self.joined(&close.room, &identity, Action::Read)?;
         let stream = names::document(&close.doc)?;
         self.app.hub.close_stream(&room, self.member, stream.clone())?;
         let told = self.cursors.get_mut(&room).and_then(|streams| streams.take(&stream));
@@ -261,9 +262,9 @@ impl Session {
     }
 
     /// The room, if the token allows this there and the connection is in it.
-    fn joined(&self, name: &str, identity: &Identity, verb: Verb) -> Result<Room, FrameError> {
+    fn joined(&self, name: &str, identity: &Identity, action: Action) -> Result<Room, FrameError> {
         let room = Room::parse(name)?;
-        identity.check(&room, verb)?;
+        identity.check(&room, action)?;
         self.member_of(name)
     }
 

@@ -11,6 +11,7 @@ use foldhash::{HashMap, HashSet};
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use stoa_core::access::Access;
 use stoa_core::bounds::Bounds;
 use stoa_core::document::Document;
 use stoa_core::epoch::{Position, Writer};
@@ -152,6 +153,11 @@ pub(crate) fn log_loaded(log: &Log, key: &[u8]) {
     schedule(key, log_deadline(log, &settings::bounds()));
 }
 
+/// A list of who may do what came from an RDB, a copy or a migration, or changed on a replica.
+pub(crate) fn access_loaded(access: &Access, key: &[u8]) {
+    schedule(key, access.next_deadline());
+}
+
 /// Answers whether that is news.
 fn schedule(key: &[u8], ends_ms: Option<u64>) -> bool {
     let Some(due_ms) = ends_ms else { return false };
@@ -280,6 +286,9 @@ pub(crate) fn key_arrived(ctx: &Ctx<'_>, name: &[u8]) {
     if let Ok(Some(log)) = key.value::<Log>() {
         log_loaded(log, name);
     }
+    if let Ok(Some(access)) = key.value::<Access>() {
+        access_loaded(access, name);
+    }
     drop(key);
     arm(ctx);
 }
@@ -366,6 +375,11 @@ fn end(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
         drop(key);
         return end_in_log(ctx, name, &room, is_due);
     }
+    if let Ok(Some(access)) = key.value::<Access>() {
+        let is_due = access.next_deadline().is_some_and(|at| at <= ffi::now_ms());
+        drop(key);
+        return end_in_access(ctx, name, &room, is_due);
+    }
     drop(key);
     end_presence(ctx, name, &room);
 }
@@ -387,6 +401,19 @@ fn end_in_log(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>, is_due: bool) {
         }
     }
     schedule(name, log_deadline(log, &bounds));
+}
+
+/// One bounded step of what is due in a list of who may do what: entries whose time is over.
+fn end_in_access(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>, is_due: bool) {
+    let mut key = Key::open(ctx, name, if is_due { Mode::Write } else { Mode::Read });
+    let Ok(Some(access)) = key.value_mut::<Access>() else { return };
+    if is_due {
+        for change in access.due(ffi::now_ms(), writer(ctx)) {
+            effects::tell_of_access(ctx, (name, room), access, &change);
+        }
+        effects::notify(ctx, c"room.ended", name);
+    }
+    schedule(name, access.next_deadline());
 }
 
 fn end_presence(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>) {

@@ -6,9 +6,10 @@ use crate::stored::Stored;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
+use stoa_core::access::{Access, Change, EVERYBODY};
 use stoa_core::document::Document;
 use stoa_core::epoch::Position;
-use stoa_core::event::{self, Durable, Header, Kind};
+use stoa_core::event::{self, Durable, Header, Kind, To};
 use stoa_core::json;
 use stoa_core::log::{Accepted, Event, Log};
 use stoa_core::names::RoomKey;
@@ -133,6 +134,20 @@ pub(crate) fn announce_reads(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &mut Log) ->
 fn announce_of_log(ctx: &Ctx<'_>, key: &RoomKey<'_>, log: &Log, event: &Event, origin: &str) {
     let (stream, epoch) = (key.stream, log.epochs().current());
     announce_durable(ctx, key, &Durable { stream, epoch, from: event.from, rev: event.rev, origin }, &event.frame);
+}
+
+/// Replicates a change of who may do what, and announces it to whom it is about.
+pub(crate) fn tell_of_access(
+    ctx: &Ctx<'_>,
+    (name, key): (&(impl Name + ?Sized), &RoomKey<'_>),
+    access: &Access,
+    change: &Change,
+) {
+    replicate::<Access>(ctx, name, &change.record);
+    let to = if &*change.user == EVERYBODY { To::Room } else { To::User(change.user.to_string()) };
+    let (epoch, rev) = (access.position().epoch, change.rev);
+    let header = Header { to, ..Header::durable(key.stream, epoch, rev - 1, rev) };
+    announce(ctx, key.channel, &header, &access.frame(change, key.room));
 }
 
 /// Announces which cursors of a document changed. Answers whether there was anything.

@@ -19,7 +19,7 @@ mod reply;
 mod settings;
 mod stored;
 
-use commands::{doc, msg, presence, rate, room};
+use commands::{access, doc, msg, presence, rate, room};
 use ffi::{Ctx, Entry, entry};
 use stoa_core::reference;
 
@@ -86,6 +86,10 @@ const COMMANDS: &[Command] = &[
     Command("MSG.APPLY", entry!(msg::apply), WRITES, 4, ONE_KEY),
     Command("ROOM.EMIT", entry!(room::emit), WRITES, -4, ONE_KEY),
     Command("ROOM.KICK", entry!(presence::kick), WRITES, -4, ONE_KEY),
+    Command("ROOM.GRANT", entry!(access::grant), GROWS, -4, ONE_KEY),
+    Command("ROOM.REVOKE", entry!(access::revoke), WRITES, -3, ONE_KEY),
+    Command("ROOM.ACCESS", entry!(access::access), READS_MUCH, -2, ONE_KEY),
+    Command("ROOM.APPLY", entry!(access::apply), WRITES, 4, ONE_KEY),
     Command("ROOM.OPEN", entry!(room::open), READS_MUCH, -3, EVERY_SECOND),
 ];
 
@@ -94,6 +98,7 @@ fn register(ctx: &Ctx<'_>) -> Result<(), String> {
     stored::register::<stoa_core::log::Log>(ctx)?;
     stored::register::<stoa_core::document::Document>(ctx)?;
     stored::register::<stoa_core::presence::Presence>(ctx)?;
+    stored::register::<stoa_core::access::Access>(ctx)?;
     for Command(name, entry, flags, arity, keys) in COMMANDS {
         let text = reference::entry(name).ok_or_else(|| format!("the command {name} has no reference"))?;
         ffi::create_command(ctx, name, *entry, flags, *keys)?;

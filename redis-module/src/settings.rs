@@ -66,6 +66,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting!("people-listed-max", bounds.people_listed_max: usize, 10_000, 0, 100_000),
     setting!("departures-max", bounds.departures_max: usize, 1_000, 1, 100_000),
     setting!("presence-seen-max", bounds.presence_seen_max: usize, 10_000, 0, 1_000_000),
+    setting!("access-entries-max", bounds.access_entries_max: usize, 10_000, 1, 1_000_000),
     setting!("page-entries-max", bounds.page_entries_max: usize, 100, 1, 10_000),
     setting!("page-bytes-max", bounds.page_bytes_max: usize, MIB, KIB, 64 * MIB),
     setting!("presence-tick-ms", presence_tick_ms: u64, 40, 1, 1000),

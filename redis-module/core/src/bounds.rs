@@ -89,6 +89,8 @@ pub struct Bounds {
     pub departures_max: usize,
     /// Users that left of whom a presence list remembers when they were last seen; who left first is forgotten first.
     pub presence_seen_max: usize,
+    /// Users of whom a room's list says what they may do.
+    pub access_entries_max: usize,
     /// Entries in one page of a reply.
     pub page_entries_max: usize,
     /// Bytes in one page of a reply.
@@ -120,6 +122,7 @@ impl Default for Bounds {
             people_listed_max: 10_000,
             departures_max: 1_000,
             presence_seen_max: 10_000,
+            access_entries_max: 10_000,
             page_entries_max: 100,
             page_bytes_max: 1024 * 1024,
         }

@@ -17,6 +17,7 @@ pub mod event;
 pub mod identity;
 pub mod names;
 
+pub mod access;
 pub mod log;
 pub mod presence;
 pub mod rate;

@@ -470,16 +470,43 @@ pub const FAMILIES: &[Family] = &[
                 name: "ROOM.KICK",
                 syntax: "key USER|CONN id [REASON text] [BY user]",
                 summary: "Takes a user's connections, or one, out of a room at once, and refuses them from then on",
-                reply: "An integer: the connections that were listed. The key is the presence key of the room. The connections are off the list without a grace, and a later `PRESENCE.JOIN` of one of them is refused with `KICKED`; the newest 1,024 are remembered. Another connection of the user may join: keeping somebody out is up to their token. It is announced even if nobody is listed. `REASON` has at most 256 bytes, no control characters. Of a user with more than 1,024 connections one call ends so many: call again.",
+                reply: "An integer: the connections that were listed. The key is the presence key of the room. The connections are off the list without a grace, and a later `PRESENCE.JOIN` of one of them is refused with `KICKED`; the newest 1,024 are remembered. Another connection of the user may join: keeping somebody out takes `ROOM.REVOKE`, or a token that does not open the room. It is announced even if nobody is listed. `REASON` has at most 256 bytes, no control characters. Of a user with more than 1,024 connections one call ends so many: call again.",
                 refuses: NOTHING,
                 event: "`room.kicked`, to the user or connection alone; `presence.changed`",
                 complexity: "O(k log n) in the connections that end",
             },
             Entry {
+                name: "ROOM.GRANT",
+                syntax: "key user role [TTL ms] [BY user]",
+                summary: "Gives a user a role in a room, for a time or for good",
+                reply: "A map: `changed` (0 if the list said so already), `rev`, `epoch`. The key is the list of the room, `stoa:{lobby}:access`. What a role allows is up to the fronts: `none` (shuts out), `viewer`, `commenter`, `editor`, `owner`, their own ones, or actions joined by `+` (`read+talk`); here it is 1 to 64 of `A-Z a-z 0-9 _ . - +`. The user `*` is everybody whom no other entry names. After `TTL` the entry is gone. `BY` is kept with the entry. At most `access-entries-max` entries.",
+                refuses: "`FULL`",
+                event: "`room.access`, to that user alone; of `*` to everybody in the room; also when the entry ends by itself",
+                complexity: "O(log n) in the entries",
+            },
+            Entry {
+                name: "ROOM.REVOKE",
+                syntax: "key user [FORGET] [BY user]",
+                summary: "Shuts a user out of a room, or forgets what the list says of them",
+                reply: "As `ROOM.GRANT`. It writes the role `none`, which wins over whatever a token says: who is inside is out within a second. With `FORGET` the entry is taken away, so that the token decides again. Of `*`, `none` says no more than no entry.",
+                refuses: "`FULL`",
+                event: "`room.access`, as for `ROOM.GRANT`; the role is `null` with `FORGET`",
+                complexity: "O(log n) in the entries",
+            },
+            Entry {
+                name: "ROOM.ACCESS",
+                syntax: "key [USER user …] [AFTER user] [COUNT count]",
+                summary: "Says which users have which roles in a room",
+                reply: "A map: `epoch`, `rev`, `more` (1 if there are further entries), `entries`: an array of maps `user`, `role`, `ends_ms` (Unix time, 0 for never), `by` (who said so, may be empty), `at_ms` (when). Without `USER` a page in the order of the names, after the user in `AFTER`, of at most `page-entries-max`. `USER` names one user and may be repeated, 101 at most: then the entries are in the order asked, nil for who has none.",
+                refuses: NOTHING,
+                event: NOTHING,
+                complexity: "O(log n + page)",
+            },
+            Entry {
                 name: "ROOM.OPEN",
                 syntax: "[room user] key position [key position …]",
                 summary: "Reads everything that somebody who enters a room needs, in one reply",
-                reply: "An array with a map for each key, in order: `stream`, `kind` (`log`, `presence`, `doc`, `missing`), `outcome`, `epoch`, `rev`. With the outcome `changes`: `events`, exactly what came after the position, revision and frame in turn. With `snapshot`: `because` (`first`, `trimmed`, `far`, `rollback` with `history_end`, `reset`), and `messages`, `more`, `reads` (JSON, the 100 watermarks that moved last), or `members` (one JSON list), `count`, or `type`, `content`. Whoever gives the room alone and a user first, `stoa:{lobby} ada`, finds `read`, `unread` and `mentions` of that user in the log's part. Presence adds `typing` and `cursors`, a document `cursors`, to either outcome. A position is `7.9f3a12c0:1042`, or `-` for none. All keys are of one room, at most 32.",
+                reply: "An array with a map for each key, in order: `stream`, `kind` (`log`, `presence`, `doc`, `access`, `missing`), `outcome`, `epoch`, `rev`. With the outcome `changes`: `events`, exactly what came after the position, revision and frame in turn. With `snapshot`: `because` (`first`, `trimmed`, `far`, `rollback` with `history_end`, `reset`), and `messages`, `more`, `reads` (JSON, the 100 watermarks that moved last), or `members` (one JSON list), `count`, or `type`, `content`. Whoever gives the room alone and a user first, `stoa:{lobby} ada`, finds `read`, `unread` and `mentions` of that user in the log's part, and in that of the list `stoa:{lobby}:access` that user's `role` and that of `*`, `everybody`, where there are such entries; the list itself is no part of it. Presence adds `typing` and `cursors`, a document `cursors`, to either outcome. A position is `7.9f3a12c0:1042`, or `-` for none. All keys are of one room, at most 32.",
                 refuses: NOTHING,
                 event: NOTHING,
                 complexity: "O(what it answers)",
@@ -521,8 +548,8 @@ Made from the code; `COMMAND DOCS` says the same.
   `INVALID_ARGUMENT` (an argument is not of its form), `INVALID_KEY` (the key names no room), `WRONGTYPE`.
 * An **epoch** names the history that revisions count in, `7.9f3a12c0`. A **position** is epoch and revision,
   `7.9f3a12c0:1042`.
-* `MSG.APPLY`, `DOC.APPLY` and `PRESENCE.APPLY` carry decisions to replicas and into the AOF. They are refused with
-  `INTERNAL_ONLY` from anybody else.
+* `MSG.APPLY`, `DOC.APPLY`, `PRESENCE.APPLY` and `ROOM.APPLY` carry decisions to replicas and into the AOF. They are
+  refused with `INTERNAL_ONLY` from anybody else.
 * On Redis 7.0 and Valkey 8 a user needs each command by name in its ACL (`+msg.post`); keys are checked as usual.
 ";
 

@@ -1,5 +1,6 @@
 //! The commands, a file for each family. Each reads the same: parse, open, decide, replicate, announce, reply.
 
+pub(crate) mod access;
 pub(crate) mod doc;
 pub(crate) mod msg;
 pub(crate) mod presence;

@@ -1,12 +1,13 @@
 //! `ROOM.`: the room as a whole.
 
-use super::{check_database, doc, epoch_reply, events_reply, msg};
+use super::{access, check_database, doc, epoch_reply, events_reply, msg};
 use crate::args::{Args, once, unknown};
 use crate::deadlines;
 use crate::effects;
 use crate::ffi::{Ctx, Key, Mode, Word};
 use crate::reply::{Outcome, Reply, Trouble};
 use crate::settings::bounds;
+use stoa_core::access::{Access, EVERYBODY};
 use stoa_core::bounds::Bounds;
 use stoa_core::changes::Changes;
 use stoa_core::document::Document;
@@ -151,12 +152,16 @@ fn open_stream(
     if let Ok(Some(document)) = open.value::<Document>() {
         return Ok(document_part(fields, document, key, held, bounds));
     }
+    if let Ok(Some(access)) = open.value::<Access>() {
+        return Ok(access_part(fields, access, user));
+    }
     if !open.is_empty() {
         return Err(Trouble::WrongType);
     }
     match key.stream {
         "log" => log_part(fields, &Log::default(), key, held, user, bounds),
         "presence" => Ok(presence_part(fields, &Presence::default(), key, held, bounds)),
+        "access" => Ok(access_part(fields, &Access::default(), user)),
         _ => {
             fields.extend([("kind", "missing".into()), ("outcome", "missing".into())]);
             Ok(Reply::Map(fields))
@@ -244,5 +249,15 @@ fn document_part(
         fields.extend([("type", document.kind().as_str().into()), ("content", document.content().into())]);
     }
     fields.push(("cursors", document.cursors().into()));
+    Reply::Map(fields)
+}
+
+/// What the room's list says of who asks. Nobody is shown the list itself.
+fn access_part(mut fields: Fields, list: &Access, user: Option<&str>) -> Reply {
+    fields.extend([("kind", "access".into()), ("outcome", "snapshot".into()), ("because", "first".into())]);
+    fields.extend(access::position(list));
+    for (name, user) in [("role", user), ("everybody", Some(EVERYBODY))] {
+        fields.extend(user.and_then(|user| list.role(user)).map(|role| (name, role.into())));
+    }
     Reply::Map(fields)
 }

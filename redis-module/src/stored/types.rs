@@ -2,6 +2,7 @@
 
 use super::{Slot, Stored};
 use std::ffi::CStr;
+use stoa_core::access::Access;
 use stoa_core::codec::Damaged;
 use stoa_core::document::Document;
 use stoa_core::log::Log;
@@ -41,3 +42,4 @@ macro_rules! stored {
 stored!(Log, c"stoa-logs", c"MSG.APPLY", Log::len, loaded: crate::deadlines::log_loaded);
 stored!(Document, c"stoa-docs", c"DOC.APPLY", Document::free_effort);
 stored!(Presence, c"stoa-here", c"PRESENCE.APPLY", Presence::free_effort, loaded: crate::deadlines::presence_loaded);
+stored!(Access, c"stoa-acls", c"ROOM.APPLY", Access::free_effort, loaded: crate::deadlines::access_loaded);

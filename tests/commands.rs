@@ -9,6 +9,7 @@ use stoa_harness::{Connection, Redis, Reply};
 const LOG: &str = "stoa:{lobby}:log";
 const HERE: &str = "stoa:{lobby}:presence";
 const DOC: &str = "stoa:{lobby}:doc:main";
+const ACCESS: &str = "stoa:{lobby}:access";
 
 /// Every command, a call of it that is well-formed, and the keys in that call.
 const COMMANDS: &[(&str, &str, &[&str])] = &[
@@ -60,6 +61,10 @@ const COMMANDS: &[(&str, &str, &[&str])] = &[
     ("MSG.APPLY", "MSG.APPLY stoa:{lobby}:log CHANGE x", &[LOG]),
     ("ROOM.EMIT", "ROOM.EMIT stoa:{lobby}:log wave {}", &[LOG]),
     ("ROOM.KICK", "ROOM.KICK stoa:{lobby}:presence USER ada", &[HERE]),
+    ("ROOM.GRANT", "ROOM.GRANT stoa:{lobby}:access ada editor", &[ACCESS]),
+    ("ROOM.REVOKE", "ROOM.REVOKE stoa:{lobby}:access ada", &[ACCESS]),
+    ("ROOM.ACCESS", "ROOM.ACCESS stoa:{lobby}:access", &[ACCESS]),
+    ("ROOM.APPLY", "ROOM.APPLY stoa:{lobby}:access CHANGE x", &[ACCESS]),
     ("ROOM.OPEN", "ROOM.OPEN stoa:{lobby}:log - stoa:{lobby}:presence -", &[LOG, HERE]),
 ];
 
@@ -75,6 +80,7 @@ fn a_room() -> Redis {
     redis.ok(&["DOC.SUBMIT", DOC, "0", r#"[5," world"]"#, "ID", "c1", "1"]);
     redis.ok(&["MSG.POST", LOG, "ada", r#"{"text":"first"}"#, "ID", "c1", "1"]);
     redis.ok(&["PRESENCE.JOIN", HERE, "ada", "c1", "n1", "600000"]);
+    redis.ok(&["ROOM.GRANT", ACCESS, "bo", "viewer"]);
     redis
 }
 
@@ -172,7 +178,7 @@ fn a_stream_is_not_taken_for_another_kind_of_stream() {
 fn effects_are_refused_from_callers() {
     let redis = a_room();
     let before = redis.digest();
-    for (command, key) in [("MSG.APPLY", LOG), ("DOC.APPLY", DOC), ("PRESENCE.APPLY", HERE)] {
+    for (command, key) in [("MSG.APPLY", LOG), ("DOC.APPLY", DOC), ("PRESENCE.APPLY", HERE), ("ROOM.APPLY", ACCESS)] {
         for kind in ["CHANGE", "STATE"] {
             for record in [&b"x"[..], b"", b"\x01\x00\xff\xff\xff\xff"] {
                 let reply = redis.call_bytes(&[command.as_bytes(), key.as_bytes(), kind.as_bytes(), record]);
@@ -278,10 +284,11 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
     let big_data = format!("{{\"a\":\"{}\"}}", "x".repeat(1100));
     let deep = "[".repeat(100) + &"]".repeat(100);
     let nine_limits = [vec!["RATE.TAKE", "ip:1"], ["LIMIT", "5", "1", "1000"].repeat(9)].concat();
-    let many_keys = [vec!["ROOM.OPEN"], [LOG, "-"].repeat(33)].concat();
+    let many_keys = [vec!["ROOM.OPEN"], [LOG, "-"].repeat(34)].concat();
     let big_meta = format!("{{\"a\":\"{}\"}}", "x".repeat(4096));
     let many_mentions = [vec!["MSG.POST", LOG, "ada", "\"hi\""], ["MENTION", "bo"].repeat(33)].concat();
     let many_reads = [vec!["MSG.READ", LOG], ["ada", "1"].repeat(101)].concat();
+    let many_named = [vec!["ROOM.ACCESS", ACCESS], ["USER", "ada"].repeat(102)].concat();
     let many_users = [vec!["PRESENCE.GET", HERE], ["ada"].repeat(101)].concat();
     let long_reason = "x".repeat(257);
     let many_numbers = [vec!["MSG.GET", LOG], ["1"].repeat(101)].concat();
@@ -461,6 +468,28 @@ fn bad_arguments_are_refused_with_their_code_and_change_nothing() {
         // The room.
         ("INVALID_JSON", vec!["ROOM.EMIT", HERE, "wave", "{"]),
         ("INVALID_ARGUMENT", vec!["ROOM.EMIT", HERE, "wave", "{}", "TO", "EVERYBODY", "x"]),
+        ("INVALID_KEY", vec!["ROOM.GRANT", "stoa:{lobby}:list", "ada", "editor"]),
+        ("INVALID_KEY", vec!["ROOM.GRANT", "stoa:{lobby}", "ada", "editor"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "", "editor"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, &long, "editor"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", ""]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "an editor"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", &long]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "editor", "TTL", "0"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "editor", "TTL", "-1"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "editor", "TTL", "9000000000000"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "editor", "TTL"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "editor", "BY", "a\n"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.GRANT", ACCESS, "ada", "editor", "LOUDLY"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.REVOKE", ACCESS, ""]),
+        ("INVALID_ARGUMENT", vec!["ROOM.REVOKE", ACCESS, "ada", "FORGET", "FORGET"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.REVOKE", ACCESS, "ada", "LOUDLY"]),
+        ("INVALID_KEY", vec!["ROOM.REVOKE", "stoa:{lobby}:log2", "ada"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.ACCESS", ACCESS, "USER"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.ACCESS", ACCESS, "USER", "ada", "AFTER", "bo"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.ACCESS", ACCESS, "COUNT", "x"]),
+        ("INVALID_ARGUMENT", vec!["ROOM.ACCESS", ACCESS, "ada"]),
+        ("INVALID_ARGUMENT", many_named),
         ("INVALID_ARGUMENT", vec!["ROOM.OPEN", LOG, "-", HERE]),
         ("INVALID_ARGUMENT", vec!["ROOM.OPEN", LOG, "yesterday"]),
         ("INVALID_ARGUMENT", vec!["ROOM.OPEN", "stoa:{lobby}", "ada"]),

@@ -67,6 +67,11 @@ async fn a_front_needs_no_more_than_the_user_that_redis_conf_gives_it() {
     ada.ok(in_lobby(json!({"do": "presence.list"}))).await;
     ada.ok(in_lobby(json!({"do": "presence.typing", "typing": true}))).await;
     ada.ok(in_lobby(json!({"do": "room.emit", "name": "wave", "data": 1}))).await;
+    redis.ok(&["ROOM.GRANT", "stoa:{lobby}:access", "ada", "owner"]);
+    ada.expect("room.access").await;
+    ada.ok(in_lobby(json!({"do": "room.grant", "user": "bo", "role": "viewer"}))).await;
+    ada.ok(in_lobby(json!({"do": "room.revoke", "user": "bo"}))).await;
+    ada.ok(in_lobby(json!({"do": "room.kick", "who": {"user": "bo"}}))).await;
     // Longer than a lease: heartbeats are allowed, too.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(redis.ok(&["PRESENCE.COUNT", "stoa:{lobby}:presence"]).int(), 1);
@@ -91,7 +96,7 @@ fn the_users_of_redis_conf_can_do_no_more_than_their_part() {
         ),
         (
             "service",
-            vec!["MSG.POST stoa:{lobby}:log bot \"hi\""],
+            vec!["MSG.POST stoa:{lobby}:log bot \"hi\"", "ROOM.GRANT stoa:{lobby}:access ada editor"],
             vec!["MSG.POST other:{lobby}:log bot \"hi\"", "PRESENCE.BEAT stoa:{a}:presence n 1000"],
         ),
         ("replica", vec!["PING"], vec!["GET a", "MSG.RANGE stoa:{lobby}:log"]),

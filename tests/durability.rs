@@ -10,6 +10,7 @@ use stoa_harness::{Redis, RedisOptions, assert_eventually};
 const LOG: &str = "stoa:{lobby}:log";
 const HERE: &str = "stoa:{lobby}:presence";
 const DOC: &str = "stoa:{lobby}:doc:main";
+const ACCESS: &str = "stoa:{lobby}:access";
 /// A lease that outlasts every story here.
 const LONG: &str = "600000";
 
@@ -25,6 +26,11 @@ fn furnish(redis: &Redis) {
     redis.ok(&["PRESENCE.JOIN", HERE, "bo", "k2", "n1", LONG, "PRIVATE", r#"{"ip":"x"}"#]);
     redis.ok(&["PRESENCE.LEAVE", HERE, "k2"]);
     redis.ok(&["RATE.TAKE", "ip:1", "LIMIT", "5", "1", LONG]);
+    redis.ok(&["ROOM.GRANT", ACCESS, "ada", "owner"]);
+    redis.ok(&["ROOM.GRANT", ACCESS, "bo", "editor", "TTL", LONG, "BY", "ada"]);
+    redis.ok(&["ROOM.REVOKE", ACCESS, "cy", "BY", "ada"]);
+    redis.ok(&["ROOM.GRANT", ACCESS, "di", "viewer"]);
+    redis.ok(&["ROOM.REVOKE", ACCESS, "di", "FORGET"]);
 }
 
 /// What people would see of the room.
@@ -41,6 +47,7 @@ fn seen(redis: &Redis) -> Vec<String> {
         format!("{:?}", redis.ok(&["DOC.OPS", DOC, "0"]).field("events")),
         format!("{:?}", redis.ok(&["DOC.INFO", DOC]).field("tags")),
         format!("{:?}", redis.ok(&["MSG.SINCE", LOG, "0"]).field("events")),
+        format!("{:?}", redis.ok(&["ROOM.ACCESS", ACCESS])),
     ]
 }
 
@@ -143,11 +150,15 @@ fn a_reload_in_place_changes_nothing() {
 fn a_copy_and_a_restored_dump_hold_the_same_and_open_a_new_epoch() {
     let redis = Redis::start();
     furnish(&redis);
-    let copies = [(DOC, "stoa:{lobby}:doc:copy"), (LOG, "stoa:{other}:log")];
+    let copies = [(DOC, "stoa:{lobby}:doc:copy"), (LOG, "stoa:{other}:log"), (ACCESS, "stoa:{other}:access")];
     for (key, copy) in copies {
         let contents = |key: &str| {
-            let read = if key.contains(":doc:") { ["DOC.OPS", key, "0"] } else { ["MSG.SINCE", key, "0"] };
-            format!("{:?}", redis.ok(&read).field("events")).replace("copy", "main").replace("other", "lobby")
+            let (read, field) = match key.rsplit(':').next() {
+                Some("log") => (vec!["MSG.SINCE", key, "0"], "events"),
+                Some("access") => (vec!["ROOM.ACCESS", key], "entries"),
+                _ => (vec!["DOC.OPS", key, "0"], "events"),
+            };
+            format!("{:?}", redis.ok(&read).field(field)).replace("copy", "main").replace("other", "lobby")
         };
         redis.ok(&["COPY", key, copy]);
         assert_eq!(contents(copy), contents(key), "{key}");
@@ -169,7 +180,7 @@ fn damaged_dumps_are_refused_and_redis_lives() {
     let redis = Redis::start();
     furnish(&redis);
     redis.ok(&["CONFIG", "SET", "sanitize-dump-payload", "no"]);
-    for key in [DOC, LOG, HERE] {
+    for key in [DOC, LOG, HERE, ACCESS] {
         let dump = redis.ok(&["DUMP", key]).bytes().to_vec();
         for _ in 0..300 {
             let mut damaged = dump.clone();
@@ -185,7 +196,7 @@ fn damaged_dumps_are_refused_and_redis_lives() {
             damaged[checksum..].fill(0);
             // Refused, or taken because the damage still makes sense; either way the server answers.
             redis.call_bytes(&[b"RESTORE", b"stoa:{lobby}:doc:damaged", b"0", &damaged, b"REPLACE"]);
-            for read in ["DOC.GET", "MSG.RANGE", "PRESENCE.LIST", "DUMP"] {
+            for read in ["DOC.GET", "MSG.RANGE", "PRESENCE.LIST", "ROOM.ACCESS", "DUMP"] {
                 redis.call(&[read, "stoa:{lobby}:doc:damaged"]);
             }
         }
@@ -200,7 +211,18 @@ fn use_the_room(redis: &Redis, rng: &mut StdRng, rounds: std::ops::Range<usize>)
         let who = rng.random_range(0..5);
         let (user, conn) = (format!("u{who}"), format!("k{}", rng.random_range(0..8)));
         let seq = (round + 1).to_string();
-        match rng.random_range(0..12) {
+        match rng.random_range(0..13) {
+            12 => {
+                // Some of them end while the stream goes on.
+                let ttl = rng.random_range(20..400).to_string();
+                let change = match rng.random_range(0..4) {
+                    0 => vec!["ROOM.GRANT", ACCESS, &user, "editor"],
+                    1 => vec!["ROOM.GRANT", ACCESS, &user, "viewer", "TTL", &ttl],
+                    2 => vec!["ROOM.REVOKE", ACCESS, &user],
+                    _ => vec!["ROOM.REVOKE", ACCESS, &user, "FORGET"],
+                };
+                connection.ok(&change);
+            }
             10 => {
                 // Refused when there is nothing to take back or to restore.
                 connection.call(&["DOC.UNDO", DOC, &user, "ID", &user, &seq]);
@@ -276,6 +298,12 @@ fn use_the_room(redis: &Redis, rng: &mut StdRng, rounds: std::ops::Range<usize>)
             }
         }
     }
+    // What is given for a moment has ended before anybody compares.
+    assert_eventually!({
+        let entries = redis.ok(&["ROOM.ACCESS", ACCESS]).field("entries").items().to_vec();
+        let far = |entry: &stoa_harness::Reply| entry.field("user").text() == "bo" || entry.field("ends_ms").int() == 0;
+        entries.iter().all(far)
+    });
     // Watermarks are told at the end of a tick; until then the primary shows an earlier position than a replica.
     assert_eventually!(redis.ok(&["MSG.RANGE", LOG]).field("rev") == redis.ok(&["MSG.INFO", LOG]).field("rev"));
 }

@@ -117,7 +117,7 @@ impl Auth {
             audience: settings.jwt_audience.clone(),
             lifetime_max_s: settings.jwt_lifetime_max_s as f64,
             require_rooms_claim: settings.require_rooms_claim,
-            roles: Roles::default(),
+            roles: settings.access.roles(),
         })
     }
 

@@ -9,6 +9,8 @@ use stoa_core::bounds::NAME_BYTES_MAX;
 pub const LOG: &str = "log";
 /// The stream of who is in a room.
 pub const PRESENCE: &str = "presence";
+/// The stream of who may do what in a room. Clients never name it.
+pub const ACCESS: &str = stoa_core::access::STREAM;
 /// What the streams of documents start with.
 pub const DOCUMENT_PREFIX: &str = "doc:";
 

@@ -164,7 +164,8 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let node = chance::id();
     let api = ModuleApi::new(Arc::new(router), keys, &node, acks);
     let metrics = Arc::new(Metrics::default());
-    let hub = Hub::new(api.clone(), Duration::from_millis(settings.presence_ttl_ms), metrics.clone());
+    let ttl = Duration::from_millis(settings.presence_ttl_ms);
+    let hub = Hub::new(api.clone(), ttl, settings.access.roles(), metrics.clone());
     let (drain, sessions) = (Drain::default(), TaskTracker::new());
     let (queued, partial) =
         (Budget::new(settings.queued_bytes_total_max), Budget::new(settings.partial_bytes_total_max));

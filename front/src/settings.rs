@@ -1,5 +1,9 @@
 //! Settings: flags, environment variables, and files for secrets.
 
+mod access;
+
+pub use access::AccessSettings;
+
 use crate::acks::{Ack, Acks, RoomAck};
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
@@ -84,6 +88,9 @@ pub struct Settings {
     /// Refuse tokens without a `rooms` claim instead of opening all rooms to them.
     #[arg(long, env = "STOA_REQUIRE_ROOMS_CLAIM", value_parser = FalseyValueParser::new())]
     pub require_rooms_claim: bool,
+    /// Roles.
+    #[command(flatten)]
+    pub access: AccessSettings,
     /// Hand out guest tokens to everybody. Several demo fronts need the same --jwt-secret.
     #[arg(long, env = "STOA_DEMO", value_parser = FalseyValueParser::new())]
     pub demo: bool,
@@ -221,6 +228,7 @@ impl Settings {
         if self.drain_delay_ms.saturating_add(self.drain_ms) >= self.shutdown_timeout_ms {
             return Err("--shutdown-timeout-ms has to be more than --drain-delay-ms and --drain-ms together".into());
         }
+        self.access.check()?;
         if let Some(pages) = self.pages.as_ref().filter(|pages| !pages.is_dir()) {
             return Err(format!("--pages {} is not a directory", pages.display()));
         }

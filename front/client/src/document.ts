@@ -38,7 +38,7 @@ export interface DocumentEvents {
   remote: [op: Operation, origin: ChangeOrigin];
   /** The text came for the first time, from the front or with unacknowledged edits from the storage: show it. Later changes fire `remote`. */
   reset: [text: string];
-  /** `state` changed. */
+  /** `state` changed, or `editable`. */
   state: [state: DocumentState];
   /**
    * A failover lost history that this client had seen: what was accepted after revision `historyEnd` is gone, own
@@ -75,6 +75,7 @@ export class Document {
   private readonly events = new Emitter<DocumentEvents>();
   private settleOpened!: { resolve: () => void; reject: (error: StoaError) => void };
   private announced: DocumentState = "opening";
+  private wasEditable = false;
   private readonly sync: Sync;
   private readonly carets: Cursors;
 
@@ -150,9 +151,9 @@ export class Document {
     return inflight !== undefined || buffer !== undefined ? "awaiting" : "synchronised";
   }
 
-  /** Whether `edit` is possible. */
+  /** Whether `edit` is possible: the text is there, and this user may edit in the room. When it changes, `state` fires. */
   get editable(): boolean {
-    return this.sync.obstacle === undefined && this.sync.copy !== undefined;
+    return this.sync.obstacle === undefined && this.sync.copy !== undefined && this.line.mayEdit();
   }
 
   /**
@@ -173,12 +174,14 @@ export class Document {
    *
    * @param op `[5, "text", -3]`, on `text`, in UTF-16 code units. An edit that touches half of a surrogate pair is
    * widened to the whole character; the text after it is the same.
-   * @throws StoaError `NOT_OPEN` before the text is there; `INVALID_OPERATION` if the operation reaches beyond the text,
+   * @throws StoaError `NOT_OPEN` before the text is there; `PERMISSION_DENIED` if this user may not edit in the room;
+   * `INVALID_OPERATION` if the operation reaches beyond the text,
    * inserts a carriage return (line ends are `\n`), or would leave half of a surrogate pair. Nothing has changed then.
    */
   edit(op: Operation): void {
     const { copy } = this.sync;
-    if (copy === undefined || !this.editable) throw notOpen(this.state);
+    if (copy === undefined || this.sync.obstacle !== undefined) throw notOpen(this.state);
+    if (!this.line.mayEdit()) throw new StoaError("PERMISSION_DENIED", "you may not edit in this room");
     let mine = normalise(op);
     if (baseLength(mine) > copy.text.length)
       throw new StoaError("INVALID_OPERATION", `the operation reaches ${baseLength(mine)}, the text ends at ${copy.text.length}`);
@@ -323,6 +326,11 @@ export class Document {
     if (this.state !== "closed") this.sync.stop("refused", error);
   }
 
+  /** This user may do something else in the room than before. @internal */
+  accessChanged(): void {
+    this.announce();
+  }
+
   /** The stream was deleted or replaced. @internal */
   wasReset(): void {
     this.sync.wasReset();
@@ -372,9 +380,10 @@ export class Document {
   }
 
   private announce(): void {
-    const { state } = this;
-    if (state !== this.announced) {
+    const { state, editable } = this;
+    if (state !== this.announced || editable !== this.wasEditable) {
       this.announced = state;
+      this.wasEditable = editable;
       this.events.emit("state", state);
     }
     this.carets.flush();

@@ -6,6 +6,14 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 /** A JSON object. */
 export type JsonObject = { [key: string]: Json };
 
+/** The answer of `room.grant` and `room.revoke`. */
+export interface AccessChanged {
+  /** Whether the room's list is different now. */
+  changed: boolean;
+  epoch: string;
+  rev: number;
+}
+
 /** What each command answers in `ok`. */
 export interface Answers {
   connect: Connected;
@@ -40,8 +48,11 @@ export interface Answers {
   "presence.set": At;
   "presence.typing": Nothing;
   "room.emit": Nothing;
+  "room.grant": AccessChanged;
   "room.join": Joined;
+  "room.kick": Kicked;
   "room.leave": Nothing;
+  "room.revoke": AccessChanged;
 }
 
 /** Where a stream is. */
@@ -107,7 +118,7 @@ export type Code =
   | "AUTH_INVALID"
   /** The token ended. */
   | "AUTH_EXPIRED"
-  /** The token does not allow this in this room. */
+  /** Not allowed in this room. */
   | "PERMISSION_DENIED"
   /** Join the room first. */
   | "NOT_JOINED"
@@ -157,6 +168,12 @@ export type CommandFrame = {
   | RoomOnly & { do: "room.leave" }
   /** An ephemeral event of the application. */
   | RoomEmit & { do: "room.emit" }
+  /** Says what a user may do in a room. */
+  | RoomGrant & { do: "room.grant" }
+  /** Shuts a user out of a room, or lets the token decide again. */
+  | RoomRevoke & { do: "room.revoke" }
+  /** Takes somebody out of a room. */
+  | RoomKick & { do: "room.kick" }
   /** Posts a message. */
   | MsgPost & { do: "msg.post" }
   /** Replaces the body of an own message. */
@@ -589,6 +606,15 @@ export type Event =
     }
   /** This connection was taken out of the room; if it is the user's own, the connection ends next. */
   | { by?: string | undefined; event: "room.kicked"; reason?: string | undefined; room: string }
+  /** What this connection may do in the room is different now. Without `read` it is out of it. */
+  | {
+      /** `read`, `talk`, `edit`, `manage`: those that are allowed. */
+      actions: readonly string[];
+      event: "room.access";
+      /** The role in the room's list, or the name that fits the actions. */
+      role: string;
+      room: string;
+    }
   /** An ephemeral event of the application. */
   | {
       connection?: string | undefined;
@@ -638,7 +664,20 @@ export interface JoinOptions {
 }
 
 /** The answer of `room.join`. */
-export interface Joined { room: string; streams: { [name: string]: StreamPart } }
+export interface Joined {
+  /** `read`, `talk`, `edit`, `manage`: those that are allowed. */
+  actions: readonly string[];
+  /** The role in the room's list, or the name that fits the actions. */
+  role: string;
+  room: string;
+  streams: { [name: string]: StreamPart };
+}
+
+/** The answer of `room.kick`. */
+export interface Kicked {
+  /** How many connections were listed as here. */
+  connections: number;
+}
 
 /** Somebody who is here. */
 export interface Member {
@@ -1013,6 +1052,18 @@ export interface RoomEmit {
   to?: Recipient | undefined;
 }
 
+/** `room.grant` */
+export interface RoomGrant {
+  /** `none`, `viewer`, `commenter`, `editor`, `owner`, a role of the operator, or actions joined by `+`. */
+  role: string;
+  /** The room. */
+  room: string;
+  /** After this time the entry ends, in milliseconds; for good if it is left out. */
+  ttl_ms?: number | undefined;
+  /** The user; `*` for everybody whom the room's list does not name. */
+  user: string;
+}
+
 /** `room.join` */
 export interface RoomJoin {
   /** What the client holds of each stream; `null` for nothing yet. */
@@ -1023,10 +1074,30 @@ export interface RoomJoin {
   room: string;
 }
 
+/** `room.kick` */
+export interface RoomKick {
+  /** Why, for those who have to go: at most 256 bytes. */
+  reason?: string | undefined;
+  /** The room. */
+  room: string;
+  /** Who has to go. */
+  who: Recipient;
+}
+
 /** A command that has no field but the room. */
 export interface RoomOnly {
   /** The room. */
   room: string;
+}
+
+/** `room.revoke` */
+export interface RoomRevoke {
+  /** Takes the entry away, so that the token decides again, instead of shutting the user out. */
+  forget?: boolean | undefined;
+  /** The room. */
+  room: string;
+  /** The user, or `*`. */
+  user: string;
 }
 
 /** A stream as a whole: which fields there are depends on the stream. */

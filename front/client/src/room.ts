@@ -3,7 +3,7 @@ import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions, Json, JsonObject, Recipient } from "./frames.js";
 import * as read from "./wire/answers.js";
-import type { DurableEvent, JoinAnswer, PushEvent, StreamPart } from "./wire/index.js";
+import type { DurableEvent, JoinAnswer, PushEvent, RoomAccess, StreamPart } from "./wire/index.js";
 import { Messages, type MessagesBounds } from "./messages.js";
 import { Presence, type Status } from "./presence.js";
 import { retryDelayMs } from "./retry.js";
@@ -11,7 +11,14 @@ import type { Slot } from "./storage.js";
 import type { Stoa } from "./stoa.js";
 
 /**
- * `joining`: not (or not again) joined yet. `refused`: the front said no for good; see `error`. `kicked`: this user was sent out,
+ * What may be done in a room. `read`: join, read, be listed as here, point. `talk`: messages, reactions, events of the
+ * application, typing. `edit`: documents. `manage`: say who may do what, and send people out.
+ */
+export type Action = "read" | "talk" | "edit" | "manage";
+
+/**
+ * `joining`: not (or not again) joined yet. `refused`: the front said no for good, or this user was shut out while inside; see
+ * `error`. `kicked`: this user was sent out,
  * and does not come back by itself; see `kick`. `left`: by `leave`.
  */
 export type RoomState = "joining" | "joined" | "refused" | "kicked" | "left";
@@ -76,11 +83,12 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
 
   private readonly documents = new Map<string, Document>();
   private readonly emitted = new Emitter<Record<string, [data: Json, event: Emitted]>>();
-  private readonly states = new Emitter<{ state: [RoomState]; kicked: [Kick] }>();
+  private readonly states = new Emitter<{ state: [RoomState]; kicked: [Kick]; access: [RoomAccess] }>();
   private settleJoined!: { resolve: () => void; reject: (error: StoaError) => void };
   private current: RoomState = "joining";
   private refusal: StoaError | undefined;
   private sentOut: Kick | undefined;
+  private rights: RoomAccess | undefined;
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private asked = false;
@@ -121,6 +129,55 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
     return this.sentOut;
   }
 
+  /** What this user is here, as `viewer` or `editor`; `undefined` before the room was joined. `none`: shut out. */
+  get role(): string | undefined {
+    return this.rights?.role;
+  }
+
+  /**
+   * Whether this user may do that here, as the room last said. Nothing before the room was joined. The front decides at every
+   * command anew: this is for what a page shows.
+   */
+  can(action: Action): boolean {
+    return this.rights?.actions.includes(action) === true;
+  }
+
+  /** Listens to changes of `role` and of what `can` answers. The returned function stops that. */
+  onAccess(listener: (access: RoomAccess) => void): Off {
+    return this.states.on("access", listener);
+  }
+
+  /**
+   * Gives a user a role in this room, for `ttlMs` or for good; `"*"` is everybody whom the room's list does not name. Needs
+   * `manage`, and nobody gives what they may not do themselves. People who are inside are told, and lose or gain it at once.
+   *
+   * @param role `none`, `viewer`, `commenter`, `editor`, `owner`, a role of the operator, or actions joined by `+`
+   * @returns whether that is news; rejects with `PERMISSION_DENIED`, `INVALID_ARGUMENT`, `FULL`
+   */
+  grant(user: string, role: string, { ttlMs }: { ttlMs?: number } = {}): Promise<boolean> {
+    return this.stoa.ask({ do: "room.grant", room: this.name, user, role, ttl_ms: ttlMs }, read.accessChanged);
+  }
+
+  /**
+   * Shuts a user out of this room, whatever their token says. With `forget` the room says nothing of them any more, so that
+   * their token decides again. Needs `manage`.
+   *
+   * @returns whether that is news; rejects with `PERMISSION_DENIED`
+   */
+  revoke(user: string, { forget }: { forget?: boolean } = {}): Promise<boolean> {
+    return this.stoa.ask({ do: "room.revoke", room: this.name, user, forget }, read.accessChanged);
+  }
+
+  /**
+   * Sends a user, or one connection, out of this room. It keeps nobody away: that is `revoke`. Needs `manage`.
+   *
+   * @param reason for those who go, at most 256 bytes
+   * @returns how many connections were listed as here; rejects with `PERMISSION_DENIED`
+   */
+  sendOut(who: Recipient, reason?: string): Promise<number> {
+    return this.stoa.ask({ do: "room.kick", room: this.name, who, reason }, read.kicked);
+  }
+
   /** Listens to changes of `state`. The returned function stops that. */
   onState(listener: (state: RoomState) => void): Off {
     return this.states.on("state", listener);
@@ -151,6 +208,8 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
         client: stoa.client,
         nextSeq: () => stoa.nextSeq(),
         user: () => stoa.user,
+        // What was kept may be edited before anybody says whether it may.
+        mayEdit: () => this.rights === undefined || this.can("edit"),
         request: (command, read, done) => stoa.request(command, read, done),
         rejoin: () => this.join(),
         report: (error) => stoa.report(error),
@@ -262,6 +321,7 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
   /** @internal */
   receive(event: PushEvent): void {
     if (event.event === "room.kicked" && this.wantsToJoin()) return this.wasKicked({ reason: event.reason, by: event.by });
+    if (event.event === "room.access" && this.wantsToJoin()) return this.wasAllowed(event);
     if (this.current !== "joined") return;
     switch (event.event) {
       case "presence.typing":
@@ -270,6 +330,7 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
         return this.documents.get(event.stream.slice(4))?.receiveCursors(event);
       case "presence.cursors":
         return this.presence.receiveCursors(event);
+      case "room.access":
       case "room.kicked":
         return;
       case "room.emitted": {
@@ -300,6 +361,7 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
     this.failures = 0;
     // Joined before the streams speak: what they send next needs it.
     this.current = "joined";
+    this.allow(answer);
     let fits = true;
     for (const [stream, part] of answer.streams) fits = this.part(stream, part) && fits;
     for (const document of this.documents.values())
@@ -330,6 +392,19 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
     if (error.code === "KICKED") return this.wasKicked({ reason: undefined, by: undefined });
     this.end("refused", error);
     this.stoa.report(error);
+  }
+
+  private wasAllowed(access: RoomAccess): void {
+    this.allow(access);
+    if (!this.can("read")) this.end("refused", new StoaError("PERMISSION_DENIED", "you were shut out of this room", { retry: false }));
+  }
+
+  private allow({ role, actions }: RoomAccess): void {
+    const before = this.rights;
+    if (before?.role === role && before.actions.join() === actions.join()) return;
+    this.rights = { role, actions };
+    for (const document of this.documents.values()) document.accessChanged();
+    this.states.emit("access", this.rights);
   }
 
   private wasKicked(kick: Kick): void {

@@ -29,6 +29,8 @@ export interface SyncLine {
   readonly client: string;
   nextSeq(): number;
   user(): string | undefined;
+  /** Whether this user may edit here, as far as it is known. */
+  mayEdit(): boolean;
   request<T>(command: Command, read: Reader<T>, done: (answer: Answer<T>) => void): void;
   /** The front says that the room is not joined: join it again. */
   rejoin(): void;
@@ -159,6 +161,11 @@ export class Sync {
     this.hidden();
   }
 
+  /** Whether the document is made where it is missing: not by who may not edit. */
+  private creates(): boolean {
+    return this.create !== undefined && this.room.mayEdit();
+  }
+
   /** Follows the document no longer. */
   stop(obstacle: "refused" | "closed", error: StoaError): void {
     this.cut();
@@ -173,7 +180,7 @@ export class Sync {
     // While `doc.open` is under way, what it is answered counts, and nothing else.
     if (this.obstacle === "closed" || this.line === "opening") return;
     // Only `doc.open` creates.
-    if (part.outcome === "missing" && this.create !== undefined) return this.ask("position");
+    if (part.outcome === "missing" && this.creates()) return this.ask("position");
     this.follow(part);
   }
 
@@ -205,7 +212,7 @@ export class Sync {
       room: this.room.room,
       doc: this.name,
       position: what === "position" ? this.resumePosition() : undefined,
-      create: this.create === undefined ? undefined : { type: "text", content: this.create },
+      create: this.creates() ? { type: "text", content: this.create } : undefined,
     };
     this.room.request(command, read.stream, (answer) => {
       if (this.line !== "opening" || this.opens !== asked) return;

@@ -12,6 +12,8 @@
  * - `front.duplicates`: the probability that an event is delivered twice.
  * - `front.opsKept`, `front.pageMax`: small values make clients come too late (`trimmed`, `STALE`) or be too far behind.
  * - `front.kick(room, { user }, { reason, by })`: sends somebody out; out of `user:<id>`: ends their connections.
+ * - `front.grant(room, user, role)`: says what somebody may do, `viewer`, `commenter`, `editor` (the default) or `owner`; with
+ *   `none` they are out.
  * - `front.rollback(room, doc, rev)`, `front.rollbackLog(room, rev)`, `front.reset(room, doc, text)`, `front.flush(room)`: history is replaced.
  *
  * Replies and events overtake each other at random, as the protocol allows; the answers that an event stream begins with
@@ -76,6 +78,8 @@ export class FakeFront {
   private readonly losses: { command: string; what: "request" | "reply"; times: number }[] = [];
   /** Rooms and the connections that were sent out of them. */
   private readonly kicked = new Set<string>();
+  /** Roles by room and user. */
+  private readonly roles = new Map<string, string>();
   private epochs = 0;
   /** Connections are listed in their user's personal room. */
   devices = false;
@@ -196,6 +200,19 @@ export class FakeFront {
       else this.leave(line, room);
     }
   }
+  /** Says what a user may do in a room, and tells those who are inside. */
+  grant(room: string, user: string, role: string): void {
+    this.roles.set(`${room} ${user}`, role);
+    for (const line of [...this.connections]) {
+      if (line.user !== user || !line.rooms.has(room)) continue;
+      line.event({ event: "room.access", room, ...this.access(room, user) });
+      if (role === "none") this.leave(line, room);
+    }
+  }
+  private access(room: string, user: string): { role: string; actions: string[] } {
+    const role = this.roles.get(`${room} ${user}`) ?? "editor";
+    return { role, actions: ["read", "talk", "edit", "manage"].slice(0, ["none", "viewer", "commenter", "editor", "owner"].indexOf(role)) };
+  }
   /** The front noticed a loss: everybody gets the text. */
   resync(room: string, name: string, part: Fields = this.snapshot(this.doc(room, name), "far")): void {
     for (const line of this.connections)
@@ -290,11 +307,21 @@ export class FakeFront {
         return this.join(line, room, frame);
     }
     if (!line.rooms.has(room)) throw no("NOT_JOINED");
+    if (!this.access(room, line.user).actions.includes(actionOf(frame))) throw no("PERMISSION_DENIED");
     const state = this.room(room);
     switch (frame["do"]) {
       case "room.leave":
         this.leave(line, room);
         return {};
+      case "room.grant":
+        this.grant(room, frame["user"] as string, frame["role"] as string);
+        return { changed: true, rev: 1, epoch: "1.00000001" };
+      case "room.revoke":
+        this.grant(room, frame["user"] as string, frame["forget"] === true ? "editor" : "none");
+        return { changed: true, rev: 1, epoch: "1.00000001" };
+      case "room.kick":
+        this.kick(room, frame["who"] as { user: string }, { reason: frame["reason"] as string, by: line.user });
+        return { connections: 1 };
       case "room.emit": {
         const to = frame["to"] as { user?: string; connection?: string } | undefined;
         const event = { event: "room.emitted", room, name: frame["name"], data: frame["data"], user: line.user, connection: line.id, payload: frame["payload"] };
@@ -444,6 +471,7 @@ export class FakeFront {
     const state = this.room(name);
     const positions = (fields["positions"] ?? {}) as Record<string, string | null>;
     if (this.kicked.has(`${name} ${line.id}`)) throw no("KICKED");
+    if (this.access(name, line.user).actions.length === 0) throw no("PERMISSION_DENIED");
     line.rooms.add(name);
     if (fields["presence"] !== undefined) state.presence.join(line, fields["presence"] as Fields);
     const streams: Fields = {
@@ -452,7 +480,7 @@ export class FakeFront {
     };
     for (const [stream, position] of Object.entries(positions))
       if (stream.startsWith("doc:")) streams[stream] = this.open(line, name, stream.slice(4), position ?? undefined);
-    return { room: name, streams };
+    return { room: name, ...this.access(name, line.user), streams };
   }
 
   private leave(line: Line, name: string): void {
@@ -560,3 +588,11 @@ export class FakeFront {
   }
 }
 
+/** What one has to be allowed for a command. */
+function actionOf(frame: Fields): string {
+  const command = frame["do"] as string;
+  if (["room.grant", "room.revoke", "room.kick"].includes(command)) return "manage";
+  if (["doc.submit", "doc.undo", "doc.tag", "doc.restore"].includes(command) || frame["create"] !== undefined) return "edit";
+  if (["msg.read", "msg.unread", "msg.range", "msg.history"].includes(command)) return "read";
+  return command.startsWith("msg.") || ["room.emit", "presence.typing"].includes(command) ? "talk" : "read";
+}

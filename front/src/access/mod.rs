@@ -13,6 +13,7 @@ use std::fmt;
 use std::ops::BitOr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Longest name of a role, and longest list of actions in its place, in bytes: what the module stores.
 pub const ROLE_BYTES_MAX: usize = 64;
@@ -142,6 +143,13 @@ pub struct Role {
     actions: Actions,
 }
 
+impl Role {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 impl FromStr for Role {
     type Err = String;
 
@@ -218,5 +226,73 @@ impl Rights {
             None => room.as_str() == pattern,
         });
         matching.fold(Actions::NONE, |sum, (_, actions)| sum | *actions)
+    }
+}
+
+/// What a room's list says of somebody: the role of their own entry, and that of everybody's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Of their own entry, if there is one.
+    pub own: Option<Arc<str>>,
+    /// Of the entry of everybody, if there is one.
+    pub everybody: Option<Arc<str>>,
+}
+
+/// What somebody may do in a room now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What one calls it: the role in the room's list, or the name that fits the actions.
+    pub role: String,
+    /// What it comes to.
+    pub actions: Actions,
+}
+
+impl Roles {
+    /// The rule: an own entry decides alone. Without one it is what the token says and what the room says of everybody,
+    /// together. A role that nobody knows allows nothing.
+    pub fn allowed(&self, token: Actions, own: Option<&str>, everybody: Option<&str>) -> Actions {
+        let meant = |role: &str| self.actions(role).unwrap_or(Actions::NONE);
+        own.map_or_else(|| token | everybody.map_or(Actions::NONE, meant), meant)
+    }
+
+    /// What that comes to, with its name.
+    pub fn decide(&self, token: Actions, listed: &Listed) -> Grant {
+        let actions = self.allowed(token, listed.own.as_deref(), listed.everybody.as_deref());
+        Grant { role: listed.own.as_deref().map_or_else(|| self.name(actions), str::to_owned), actions }
+    }
+
+    /// Refuses a role that nobody knows, and one that allows more than `own`: nobody gives what they do not have.
+    pub fn check_gift(&self, role: &str, own: Actions) -> Result<(), FrameError> {
+        let unknown = || {
+            let message = "role: none, viewer, commenter, editor, owner, one of --role, or actions joined by +";
+            FrameError::new(Code::InvalidArgument, message)
+        };
+        let given = self.actions(role).ok_or_else(unknown)?;
+        if given | own == own {
+            return Ok(());
+        }
+        Err(FrameError::new(Code::PermissionDenied, "you may not give in this room what you may not do yourself"))
+    }
+}
+
+/// What one connection may do in one room, as the room last said it. The room writes it, the session reads it at every
+/// command.
+#[derive(Debug, Default)]
+pub struct Allowance(AtomicU8);
+
+impl Allowance {
+    /// Of who may do this from the start.
+    pub fn new(actions: Actions) -> Self {
+        Allowance(AtomicU8::new(actions.bits()))
+    }
+
+    /// What is allowed now.
+    pub fn get(&self) -> Actions {
+        Actions::from_bits(self.0.load(Ordering::Relaxed))
+    }
+
+    /// What is allowed from now on.
+    pub fn set(&self, actions: Actions) {
+        self.0.store(actions.bits(), Ordering::Relaxed);
     }
 }

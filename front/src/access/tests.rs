@@ -67,3 +67,37 @@ fn what_is_refused_is_named() {
     assert!(READ.check(Action::Read).is_ok());
     assert_eq!(Actions::from_bits(ALL.bits()), ALL);
 }
+
+fn listed(own: &str, everybody: &str) -> Listed {
+    let role = |role: &str| (!role.is_empty()).then(|| role.into());
+    Listed { own: role(own), everybody: role(everybody) }
+}
+
+#[test]
+fn an_own_entry_decides_alone_and_everybodys_adds_to_the_token() {
+    for (token, own, everybody, role, actions) in [
+        (READ, "", "", "viewer", "read"),
+        (READ, "", "commenter", "commenter", "read+talk"),
+        (EDIT, "", "viewer", "editor", "read+talk+edit"),
+        (EDIT, "", "none", "editor", "read+talk+edit"),
+        (ALL, "none", "owner", "none", "none"),
+        (Actions::NONE, "reviewer", "", "reviewer", "read+talk"),
+        (ALL, "viewer", "editor", "viewer", "read"),
+        (ALL, "nobody-knows-it", "owner", "nobody-knows-it", "none"),
+        (Actions::NONE, "", "", "none", "none"),
+    ] {
+        let grant = roles().decide(token, &listed(own, everybody));
+        let told = (grant.role.as_str(), grant.actions.to_string());
+        assert_eq!(told, (role, actions.to_owned()), "{token} {own:?} {everybody:?}");
+    }
+}
+
+#[test]
+fn nobody_gives_what_they_do_not_have() {
+    let roles = roles();
+    let code = |role: &str, own: &str| roles.check_gift(role, Actions::parse(own).unwrap()).map_err(|error| error.code);
+    assert_eq!(code("viewer", "read+manage"), Ok(()));
+    assert_eq!(code("none", "manage"), Ok(()));
+    assert_eq!(code("editor", "read+manage"), Err(Code::PermissionDenied));
+    assert_eq!(code("boss", "read+manage"), Err(Code::InvalidArgument));
+}

@@ -26,7 +26,7 @@ pub enum Code {
     AuthInvalid,
     /// The token ended.
     AuthExpired,
-    /// The token does not allow this in this room.
+    /// Not allowed in this room.
     PermissionDenied,
     /// Join the room first.
     NotJoined,

@@ -318,6 +318,15 @@ pub enum Event {
     /// This connection was taken out of the room; if it is the user's own, the connection ends next.
     #[serde(rename = "room.kicked")]
     RoomKicked { room: String, reason: Option<String>, by: Option<String> },
+    /// What this connection may do in the room is different now. Without `read` it is out of it.
+    #[serde(rename = "room.access")]
+    RoomAccess {
+        room: String,
+        /// The role in the room's list, or the name that fits the actions.
+        role: String,
+        /// `read`, `talk`, `edit`, `manage`: those that are allowed.
+        actions: Vec<String>,
+    },
     /// An ephemeral event of the application.
     #[serde(rename = "room.emitted")]
     RoomEmitted {

@@ -13,7 +13,7 @@ pub use command::{
     Command, Connect, Create, CursorAt, CursorOrNull, DevicesKick, DocClose, DocCursor, DocGet, DocInfo, DocOpen,
     DocOps, DocRestore, DocSubmit, DocTag, DocUndo, Envelope, JoinOptions, MsgAppend, MsgEdit, MsgFinish, MsgNumber,
     MsgPost, MsgRange, MsgReaction, MsgWrite, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet,
-    PresenceTyping, Recipient, RoomEmit, RoomJoin, RoomOnly, split_binary,
+    PresenceTyping, Recipient, RoomEmit, RoomGrant, RoomJoin, RoomKick, RoomOnly, RoomRevoke, split_binary,
 };
 pub use error::{Code, FrameError};
 pub use events::{
@@ -61,6 +61,8 @@ mod tests {
             "presence.typing",
             "presence.cursors",
             "room.kicked",
+            "room.access",
+            "room.grant",
             "devices.list",
             "msg.posted",
             "msg.append",

@@ -2,7 +2,7 @@
 //! asks, so any front will do.
 
 use super::access::{bearer, refusal};
-use crate::access::Action;
+use crate::access::Actions;
 use crate::auth::Identity;
 use crate::frame::{Code, Command, Envelope, FrameError, reply};
 use crate::names::Room;
@@ -13,8 +13,9 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::{FuturesOrdered, StreamExt};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Frames of one request, in number: as many commands as a WebSocket has under way at once.
@@ -57,28 +58,59 @@ fn frames(body: &[u8]) -> Result<Vec<&str>, FrameError> {
     }
 }
 
-/// The commands go out one after the other and are answered in their order, as over a WebSocket.
+/// The commands go out one after the other and are answered in their order, as over a WebSocket. What the asker may do in
+/// their rooms is asked before: that must not change their order.
 async fn answer(app: Arc<App>, asker: Asker, frames: Vec<&str>) -> Response {
     app.metrics.commands.add(frames.len());
     let one = frames.len() == 1;
-    let answers: FuturesOrdered<_> = frames.into_iter().map(|frame| run(&app, &asker, frame)).collect();
+    let commands: Vec<_> = frames.into_iter().map(read).collect();
+    let rights = rights(&app, &asker, &commands).await;
+    let answers: FuturesOrdered<_> =
+        commands.into_iter().map(|(id, command)| run(&app, &asker, &rights, id, command)).collect();
     let answers: Vec<String> = answers.collect().await;
     let kind = if one { "application/json" } else { "application/x-ndjson" };
     let body = answers.join("\n") + "\n";
     ([(CONTENT_TYPE, kind), (CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-async fn run(app: &App, asker: &Asker, frame: &str) -> String {
-    let envelope = match Envelope::read(frame) {
-        Ok(envelope) => envelope,
-        Err(error) => return refused(app, None, &error),
-    };
-    let started = envelope.command().and_then(|command| start(app, asker, command));
-    let answer = match started {
+type Read = (Option<u64>, Result<Command, FrameError>);
+
+fn read(frame: &str) -> Read {
+    match Envelope::read(frame) {
+        Ok(envelope) => (envelope.id, envelope.command()),
+        Err(error) => (None, Err(error)),
+    }
+}
+
+/// What the asker may do in each room, or why that is not known.
+type Rights = HashMap<Room, Result<Actions, FrameError>>;
+
+async fn rights(app: &App, asker: &Asker, commands: &[Read]) -> Rights {
+    let named = commands.iter().filter_map(|(_, command)| calls::access(command.as_ref().ok()?));
+    let rooms: HashSet<Room> = named.filter_map(|(room, _)| Room::parse(room).ok()).collect();
+    let asked = rooms.into_iter().map(async |room| {
+        let token = asker.identity.actions(&room);
+        if room.is_personal() {
+            return (room, Ok(token));
+        }
+        let listed = app.api.listed(&room, &asker.identity.user).await;
+        (room, listed.map(|listed| app.hub.roles().decide(token, &listed).actions))
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+async fn run(
+    app: &App,
+    asker: &Asker,
+    rights: &Rights,
+    id: Option<u64>,
+    command: Result<Command, FrameError>,
+) -> String {
+    let answer = match command.and_then(|command| start(app, asker, rights, command)) {
         Ok(running) => running.await,
         Err(error) => Err(error),
     };
-    match (answer, envelope.id) {
+    match (answer, id) {
         (Ok(ok), id) => reply::reply_frame(id.unwrap_or_default(), &ok),
         (Err(error), id) => refused(app, id, &error),
     }
@@ -92,6 +124,7 @@ fn refused(app: &App, id: Option<u64>, error: &FrameError) -> String {
 fn start(
     app: &App,
     asker: &Asker,
+    rights: &Rights,
     command: Command,
 ) -> Result<BoxFuture<'static, Result<String, FrameError>>, FrameError> {
     if asker.is_mistaken {
@@ -109,7 +142,10 @@ fn start(
         let message = format!("{}: this belongs to a stream: open /sse with another `resume`", command.name());
         return Err(FrameError::new(Code::InvalidArgument, message));
     };
-    let room = allowed(&asker.identity, room, action)?;
+    let room = Room::parse(room)?;
+    let own = rights.get(&room).cloned().unwrap_or(Ok(Actions::NONE))?;
+    own.check(action)?;
+    calls::check_gift(app.hub.roles(), own, &command)?;
     let needs_connection = matches!(
         command,
         Command::PresenceSet(_) | Command::PresenceTyping(_) | Command::PresenceCursor(_) | Command::DocCursor(_)
@@ -127,10 +163,4 @@ fn start(
         }));
     }
     Ok(Box::pin(calls::call(api, caller, room, command)))
-}
-
-fn allowed(identity: &Identity, room: &str, action: Action) -> Result<Room, FrameError> {
-    let room = Room::parse(room)?;
-    identity.check(&room, action)?;
-    Ok(room)
 }

@@ -1,11 +1,13 @@
 //! The module's commands as functions. The only place that names them.
 
+mod access;
 mod answer;
 mod documents;
 mod messages;
 mod opened;
 mod presence;
 
+pub use access::{AccessChanged, AccessList};
 pub use answer::{DocumentAt, DocumentInfo, Marked, Operations, Range, Submitted, Tag, Unread, Written};
 pub use opened::{Opened, Outcome, ReadState, SnapshotBody};
 pub use presence::{AWAY, Change, Device, INVISIBLE, ONLINE, Person, Somebody};

@@ -1,6 +1,7 @@
 //! The reply of `ROOM.OPEN`: streams as somebody who enters a room needs them.
 
 use super::answer::{Fields, integer, text, texts, unexpected};
+use crate::access::Listed;
 use crate::conn::Text;
 use crate::frame::FrameError;
 use fred::types::Value;
@@ -75,6 +76,8 @@ pub enum SnapshotBody {
         /// All of them, a JSON list.
         members: Text,
     },
+    /// What the room's list says of who asks.
+    Access(Listed),
     /// A document.
     Document {
         /// `text`
@@ -133,6 +136,7 @@ impl Fields {
                 reads: self.optional("reads").map(text).transpose()?,
             },
             "presence" => SnapshotBody::Presence { count: self.number("count")?, members: self.text("members")? },
+            "access" => SnapshotBody::Access(Listed { own: self.role("role")?, everybody: self.role("everybody")? }),
             "doc" => SnapshotBody::Document { kind: self.text("type")?.to_string(), content: self.text("content")? },
             other => return Err(unexpected(&format!("kind `{other}`"))),
         })

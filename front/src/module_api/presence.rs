@@ -1,4 +1,4 @@
-//! `PRESENCE.` and `ROOM.KICK`: who is here, and who has to go.
+//! `PRESENCE.`: who is here.
 
 use super::answer::{Fields, integer, list, text, unexpected};
 use super::{Args, Here, ModuleApi};
@@ -139,12 +139,6 @@ impl ModuleApi {
             return Err(unexpected("as many people as were asked for"));
         }
         people.into_iter().map(Somebody::read).collect()
-    }
-
-    /// `ROOM.KICK` of one connection: how many were listed.
-    pub async fn room_kick(&self, room: &Room, connection: &str, by: &str) -> Result<u64, FrameError> {
-        let args = self.presence(room).add("CONN").add(connection).add("BY").add(by);
-        integer(&self.call(room, "ROOM.KICK", args).await?)
     }
 
     fn presence(&self, room: &Room) -> Args {

@@ -1,16 +1,19 @@
 //! The task of one live room: feeds the rules what happens, and does what they say. What it asks Redis stands in `asking`.
 
 mod asking;
+mod rights;
 
-use super::hub::{Hub, Joiner};
+use super::access::{Access, Claim};
+use super::hub::{Hub, Joined, Joiner};
 use super::inbox::Inbox;
 use super::presence::{self, Presence};
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
+use crate::access::Actions;
 use crate::close::CloseReason;
 use crate::conn::{Batch, Conn, Event};
 use crate::frame::{FrameError, reply};
-use crate::module_api::{Change, Here, Opened};
-use crate::names::Room;
+use crate::module_api::{AccessList, Change, Here, Opened};
+use crate::names::{ACCESS, Room};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -34,7 +37,23 @@ pub(super) enum Control {
         joiner: Joiner,
         streams: Ask,
         here: Option<Here>,
-        answer: oneshot::Sender<Result<Vec<Arc<Opened>>, FrameError>>,
+        answer: oneshot::Sender<Result<Joined, FrameError>>,
+    },
+    /// The answer to the question of a member that joins.
+    Opened {
+        ticket: Ticket,
+        member: MemberId,
+        answer: Result<Vec<Opened>, FrameError>,
+    },
+    /// A member's token says something else.
+    Renew {
+        member: MemberId,
+        token: Actions,
+    },
+    /// What the room's list says of these users.
+    Listed {
+        users: Vec<Arc<str>>,
+        answer: AccessList,
     },
     Part {
         member: MemberId,
@@ -56,7 +75,8 @@ pub(super) enum Control {
 struct Pending {
     /// Who asks: the answer says what they have not read.
     user: Arc<str>,
-    answer: oneshot::Sender<Result<Vec<Arc<Opened>>, FrameError>>,
+    claim: Claim,
+    answer: oneshot::Sender<Result<Joined, FrameError>>,
     here: Option<Here>,
     /// The question that waits until the presence is known.
     open: Option<(Ticket, Ask)>,
@@ -80,6 +100,8 @@ pub(super) struct Actor {
     pending: HashMap<MemberId, Pending>,
     /// Only in rooms where somebody was listed: in most nobody is, they are personal.
     presence: Option<Box<Presence>>,
+    /// Only in rooms that are nobody's own.
+    access: Option<Box<Access>>,
     /// What goes to members at the end of this turn, in order.
     outbox: Vec<Outgoing>,
     idle_since: Option<Instant>,
@@ -88,6 +110,7 @@ pub(super) struct Actor {
 impl Actor {
     pub(super) fn new(room: Room, hub: Arc<Hub>, inbox: Arc<Inbox>) -> Self {
         Actor {
+            access: (!room.is_personal()).then(|| Box::new(Access::new(hub.roles().clone()))),
             room,
             hub,
             inbox,
@@ -141,8 +164,9 @@ impl Actor {
                 }
             }
             if inbox.take_lagged() {
-                self.step(Input::Lagged);
+                self.hear(Input::Lagged);
             }
+            self.ask_access();
             if !self.outbox.is_empty() {
                 // In a box: a room at rest should not have the size of a busy one.
                 Box::pin(self.flush()).await;
@@ -181,12 +205,12 @@ impl Actor {
     fn control(&mut self, message: Control) {
         match message {
             Control::Join { joiner, streams, here, answer } => {
-                let Joiner { conn, member, user } = joiner;
+                let Joiner { conn, member, user, claim } = joiner;
                 let connection = conn.id.clone();
                 conn.regain(&self.room);
                 self.conns.insert(member, conn);
                 let here = if streams.is_empty() { self.list(member, here) } else { here };
-                self.pending.insert(member, Pending { user: user.clone(), answer, here, open: None });
+                self.pending.insert(member, Pending { user: user.clone(), claim, answer, here, open: None });
                 self.step(Input::Join { member, connection, user, streams });
             }
             Control::Part { member, grace } => {
@@ -196,27 +220,66 @@ impl Actor {
                     // In the own room stand the connections that there are, not who will be back.
                     presence.leave(member, if self.room.is_personal() { Duration::ZERO } else { grace });
                 }
+                if let Some(access) = &mut self.access {
+                    access.forget(member);
+                }
                 self.step(Input::Part { member });
             }
+            Control::Opened { ticket, member, answer } => self.opened(ticket, member, answer),
+            Control::Renew { member, token } => self.with_access(|access| access.renew(member, token)),
+            Control::Listed { users, answer } => self.with_access(|access| access.answered(&users, answer)),
             Control::PresenceSet { member, change, answer } => self.presence().set(member, change, answer),
             Control::Away { member, is_away } => {
                 if let Some(presence) = &mut self.presence {
                     presence.set_away(member, is_away);
                 }
             }
-            Control::Input(input) => self.step(input),
+            Control::Input(Input::Live { member }) => {
+                self.step(Input::Live { member });
+                self.tell_access_late(member);
+            }
+            Control::Input(input) => self.hear(input),
             Control::Finish => {}
         }
     }
 
+    /// Something that may concern the list as well as the streams.
+    fn hear(&mut self, input: Input) {
+        if let Some(access) = &mut self.access
+            && matches!(input, Input::Subscribed | Input::Lagged)
+        {
+            access.may_have_changed();
+        }
+        self.step(input);
+    }
+
     fn event(&mut self, bytes: &Bytes) {
-        match Event::decode(self.room.as_str(), bytes) {
-            Ok(event) if event.header.kind == Kind::Heads => self.step(Input::Heads(event.heads())),
-            Ok(event) => self.step(Input::Event(Arc::new(event))),
+        let event = match Event::decode(self.room.as_str(), bytes) {
+            Ok(event) => event,
             Err(error) => {
                 tracing::error!(room = %self.room, error, "an event cannot be read; do front and module match?");
+                return;
+            }
+        };
+        let kind = event.header.kind;
+        if kind == Kind::Heads {
+            let heads = event.heads();
+            if let Some(access) = &mut self.access
+                && let Some((_, head)) = heads.iter().find(|(stream, _)| stream == ACCESS)
+            {
+                access.is_at(*head);
+            }
+            return self.step(Input::Heads(heads));
+        }
+        if let Some(access) = &mut self.access {
+            match (kind, event.header.stream.as_str()) {
+                // People hear what it means for them.
+                (Kind::Durable, ACCESS) => return access.changed(&event.header),
+                (Kind::Reset, ACCESS | "") => access.may_have_changed(),
+                _ => {}
             }
         }
+        self.step(Input::Event(Arc::new(event)));
     }
 
     fn step(&mut self, input: Input) {
@@ -246,6 +309,11 @@ impl Actor {
             Output::Resume { member } => self.outbox.push(Outgoing::Resume(member)),
             Output::Answer { member, answer } => {
                 let pending = self.pending.remove(&member);
+                let answer =
+                    answer.map(|parts| Joined { parts, grant: self.grant_to_answer(member, pending.as_ref()) });
+                if answer.is_err() {
+                    self.tell_access_late(member);
+                }
                 // Whoever asked has given up: nobody will say that the answer is queued.
                 if pending.is_none_or(|pending| pending.answer.send(answer).is_err()) {
                     unheard.push(member);
@@ -267,6 +335,9 @@ impl Actor {
     fn evict(&mut self, member: MemberId, event: Arc<Event>) {
         if let Some(presence) = &mut self.presence {
             presence.forget(member);
+        }
+        if let Some(access) = &mut self.access {
+            access.forget(member);
         }
         // Its own room nobody leaves: that ends the connection.
         if let Some(conn) = self.conns.get(&member).filter(|_| !self.room.is_personal()) {

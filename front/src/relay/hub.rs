@@ -1,8 +1,10 @@
 //! The rooms that are live on this front.
 
+use super::access::Claim;
 use super::actor::{Actor, Control};
 use super::inbox::Inbox;
 use super::room::{Ask, Input, MemberId};
+use crate::access::{Action, Actions, Grant, Roles};
 use crate::conn::Conn;
 use crate::frame::{Code, FrameError};
 use crate::metrics::Metrics;
@@ -30,6 +32,7 @@ pub struct Hub {
     api: ModuleApi,
     presence_ttl: Duration,
     metrics: Arc<Metrics>,
+    roles: Roles,
     rooms: Mutex<HashMap<Room, Arc<Inbox>>>,
     tasks: TaskTracker,
     line: Semaphore,
@@ -46,14 +49,26 @@ pub struct Joiner {
     pub member: MemberId,
     /// Its user.
     pub user: Arc<str>,
+    /// What it may do.
+    pub claim: Claim,
+}
+
+/// What somebody finds who has joined.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// The streams that were asked for.
+    pub parts: Vec<Arc<Opened>>,
+    /// What they may do there.
+    pub grant: Grant,
 }
 
 impl Hub {
     /// No rooms yet.
-    pub fn new(api: ModuleApi, presence_ttl: Duration, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub fn new(api: ModuleApi, presence_ttl: Duration, roles: Roles, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Hub {
             api,
             metrics,
+            roles,
             presence_ttl,
             rooms: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -75,15 +90,38 @@ impl Hub {
         joiner: Joiner,
         streams: Ask,
         here: Option<Here>,
-    ) -> Result<Vec<Arc<Opened>>, FrameError> {
+    ) -> Result<Joined, FrameError> {
         // Who asks for nothing keeps Redis from nothing.
         let _turn = if streams.is_empty() { None } else { Some(self.turn(room).await?) };
+        self.check_entry(room, &joiner, here.is_some()).await?;
         let (answer, answered) = oneshot::channel();
         self.with_room(room, |inbox| inbox.ask(Control::Join { joiner, streams, here, answer }))?;
         match tokio::time::timeout(JOIN_TIMEOUT, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(FrameError::unavailable()),
         }
+    }
+
+    /// Refuses who may not come in, where that has to be known before: a room that the token does not open is not listened
+    /// to, and nobody is listed who is shut out. For all others the list is read with the room.
+    async fn check_entry(&self, room: &Room, joiner: &Joiner, is_listed: bool) -> Result<(), FrameError> {
+        let Claim { token, allowance } = &joiner.claim;
+        let is_inside = allowance.get().allow(Action::Read);
+        if room.is_personal() || is_inside || (token.allow(Action::Read) && !is_listed) {
+            return Ok(());
+        }
+        let listed = self.api.listed(room, &joiner.user).await?;
+        self.roles.decide(*token, &listed).actions.check(Action::Read)
+    }
+
+    /// A member has another token, which allows this in a room.
+    pub fn renew(&self, room: &Room, member: MemberId, token: Actions) {
+        self.tell(room, Control::Renew { member, token });
+    }
+
+    /// What the words mean that name roles.
+    pub fn roles(&self) -> &Roles {
+        &self.roles
     }
 
     /// Waits in line for Redis.

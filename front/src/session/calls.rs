@@ -2,9 +2,9 @@
 //!
 //! Nothing here knows whether the command came over a WebSocket or in a plain request.
 
-use crate::access::Action;
+use crate::access::{Action, Actions, Roles};
 use crate::auth::Identity;
-use crate::frame::{Code, Command, FrameError, PresenceSet, reply};
+use crate::frame::{Code, Command, FrameError, PresenceSet, Recipient, reply};
 use crate::module_api::{Change, Device, ModuleApi, Opened, Somebody};
 use crate::names::{self, PRESENCE, Room};
 use crate::settings::Settings;
@@ -35,6 +35,9 @@ pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
         Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
         DevicesList | DevicesKick(_) => return None,
         RoomEmit(it) => (&it.room, Action::Talk),
+        RoomGrant(it) => (&it.room, Action::Manage),
+        RoomRevoke(it) => (&it.room, Action::Manage),
+        RoomKick(it) => (&it.room, Action::Manage),
         MsgPost(it) => (&it.room, Action::Talk),
         MsgEdit(it) => (&it.room, Action::Talk),
         MsgDelete(it) | MsgCancel(it) => (&it.room, Action::Talk),
@@ -62,6 +65,14 @@ pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
     Some((room, action))
 }
 
+/// Refuses a command that would give somebody what the caller may not do.
+pub(crate) fn check_gift(roles: &Roles, own: Actions, command: &Command) -> Result<(), FrameError> {
+    match command {
+        Command::RoomGrant(grant) => roles.check_gift(&grant.role, own),
+        _ => Ok(()),
+    }
+}
+
 /// Carries out a command whose access was checked, and composes the answer.
 pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Command) -> Result<String, FrameError> {
     let by = (&*caller.user, &*caller.connection);
@@ -71,6 +82,9 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
             api.room_emit(room, by, it).await?;
             nothing()
         }
+        Command::RoomGrant(it) => reply::access_changed(&api.room_grant(room, by.0, it).await?),
+        Command::RoomRevoke(it) => reply::access_changed(&api.room_revoke(room, by.0, it).await?),
+        Command::RoomKick(it) => reply::kicked(api.room_kick(room, &it.who, it.reason.as_deref(), by.0).await?),
         Command::MsgPost(it) => reply::written(&api.msg_post(room, by, it).await?),
         Command::MsgEdit(it) => reply::written(&api.msg_edit(room, by, it).await?),
         Command::MsgDelete(it) => reply::written(&api.msg_delete(room, by, it).await?),
@@ -107,7 +121,7 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
             nothing()
         }
         Command::DevicesList => reply::devices(&devices(api.presence_get(room, &[by.0]).await?)),
-        Command::DevicesKick(it) => match api.room_kick(room, &it.connection, by.0).await? {
+        Command::DevicesKick(it) => match kick_device(&api, room, &it.connection, by.0).await? {
             0 => return Err(FrameError::new(Code::NotFound, "connection: there is no such connection of this user")),
             _ => nothing(),
         },
@@ -123,6 +137,10 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
         | Command::PresenceSet(_)
         | Command::Ping => return Err(FrameError::internal()),
     })
+}
+
+async fn kick_device(api: &ModuleApi, room: &Room, connection: &str, by: &str) -> Result<u64, FrameError> {
+    api.room_kick(room, &Recipient::Connection(connection.to_owned()), None, by).await
 }
 
 fn nothing() -> String {

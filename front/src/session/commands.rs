@@ -2,13 +2,14 @@
 
 use super::calls::{self, Caller};
 use super::{Device, Done, Effect, Membership, Session, Visitor};
-use crate::access::Action;
+use crate::access::{Action, Actions, Allowance};
 use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::frame::{Code, Command, Connect, DocClose, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, reply};
 use crate::module_api::{Here, Opened};
 use crate::names::{self, LOG, PRESENCE, Room};
-use crate::relay::hub::{Hub, Joiner};
+use crate::relay::access::Claim;
+use crate::relay::hub::{Hub, Joined, Joiner};
 use crate::relay::room::Ask;
 use futures_util::future::{BoxFuture, join_all};
 use serde_json::value::RawValue;
@@ -42,6 +43,7 @@ impl Session {
         };
         if let Some((room, action)) = calls::access(&command) {
             let room = self.joined(room, &identity, action)?;
+            calls::check_gift(self.app.hub.roles(), self.allowed(&room, &identity), &command)?;
             return self.call(id, &identity, room, command);
         }
         match command {
@@ -104,7 +106,8 @@ impl Session {
         rooms: BTreeMap<String, JoinOptions>,
     ) -> BoxFuture<'static, Done> {
         let personal = identity.personal_room();
-        self.rooms.insert(personal.clone(), Membership::Joined);
+        let own = Arc::new(Allowance::new(identity.actions(&personal)));
+        self.rooms.enter(personal.clone(), Membership::Joined, own);
         let plans: Vec<(String, Result<Plan, FrameError>)> = rooms
             .into_iter()
             .map(|(name, options)| {
@@ -137,8 +140,8 @@ impl Session {
             for (name, effect, answer) in joins {
                 effects.extend(effect);
                 rooms.push(match answer {
-                    Ok(streams) => {
-                        let joined = reply::joined(&name, &streams);
+                    Ok(Joined { parts, grant }) => {
+                        let joined = reply::joined(&name, &grant, &parts);
                         (name, joined)
                     }
                     Err(error) => (name, reply::refused(&error)),
@@ -157,14 +160,16 @@ impl Session {
         Ok(Box::pin(async move {
             let (room, answer) = join.await;
             let effect = Effect::Joined(vec![(room, answer.is_ok())]);
-            Done { id, result: answer.map(|parts| reply::joined(&name, &parts)), effect }
+            Done { id, result: answer.map(|it| reply::joined(&name, &it.grant, &it.parts)), effect }
         }))
     }
 
     /// Checks a join and remembers that it is under way.
     fn plan(&mut self, identity: &Identity, name: &str, options: JoinOptions) -> Result<Plan, FrameError> {
         let room = Room::parse(name)?;
-        identity.check(&room, Action::Read)?;
+        if room.is_personal() {
+            identity.check(&room, Action::Read)?;
+        }
         let ask = ask(options.positions)?;
         let here = options.presence.map(|presence| self.here(identity, presence)).transpose()?;
         if self.rooms.get(&room).is_none() {
@@ -173,7 +178,9 @@ impl Session {
                 let message = format!("rooms_max: a connection joins at most {} rooms", self.app.settings.rooms_max);
                 return Err(FrameError::new(Code::TooLarge, message));
             }
-            self.rooms.insert(room.clone(), Membership::Joining);
+            // Nothing is allowed until the room has said so; one's own is asked nothing.
+            let allowance = if room.is_personal() { identity.actions(&room) } else { Actions::NONE };
+            self.rooms.enter(room.clone(), Membership::Joining, Arc::new(Allowance::new(allowance)));
         }
         Ok(Plan { room, ask, here })
     }
@@ -185,12 +192,12 @@ impl Session {
         Ok(Here { chosen: presence.status, ..here })
     }
 
-    fn call_join(
-        &self,
-        plan: Plan,
-    ) -> impl Future<Output = (Room, Result<Vec<Arc<Opened>>, FrameError>)> + Send + 'static {
-        let user = self.identity.as_ref().map_or_else(|| "".into(), |identity| identity.user.clone());
-        let joiner = Joiner { conn: self.conn.clone(), member: self.member, user };
+    fn call_join(&self, plan: Plan) -> impl Future<Output = (Room, Result<Joined, FrameError>)> + Send + 'static {
+        let identity = self.identity.as_ref();
+        let user = identity.map_or_else(|| "".into(), |identity| identity.user.clone());
+        let token = identity.map_or(Actions::NONE, |identity| identity.actions(&plan.room));
+        let claim = Claim { token, allowance: self.rooms.allowance(&plan.room).cloned().unwrap_or_default() };
+        let joiner = Joiner { conn: self.conn.clone(), member: self.member, user, claim };
         let hub: Arc<Hub> = self.app.hub.clone();
         async move {
             let answer = hub.join(&plan.room, joiner, plan.ask, plan.here).await;
@@ -227,7 +234,7 @@ impl Session {
                 }
                 join.await.1
             };
-            let result = opened.await.and_then(|parts| first(parts.first().map(|part| &**part)));
+            let result = opened.await.and_then(|joined| first(joined.parts.first().map(|part| &**part)));
             Done { id, result, effect: Effect::Live(vec![room]) }
         }))
     }
@@ -261,11 +268,16 @@ impl Session {
         Ok(())
     }
 
-    /// The room, if the token allows this there and the connection is in it.
+    /// The room, if this is allowed there and the connection is in it.
     fn joined(&self, name: &str, identity: &Identity, action: Action) -> Result<Room, FrameError> {
         let room = Room::parse(name)?;
-        identity.check(&room, action)?;
+        self.allowed(&room, identity).check(action)?;
         self.member_of(name)
+    }
+
+    /// What the room last said that this connection may do there. Of a room that it is not in, what the token says.
+    fn allowed(&self, room: &Room, identity: &Identity) -> Actions {
+        self.rooms.allowance(room).map_or_else(|| identity.actions(room), |allowance| allowance.get())
     }
 
     fn member_of(&self, name: &str) -> Result<Room, FrameError> {

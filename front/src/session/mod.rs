@@ -333,7 +333,7 @@ impl Session {
     fn has_joined(&mut self, room: Room, joined: bool) {
         if joined {
             self.app.hub.live(&room, self.member);
-            self.rooms.insert(room, Membership::Joined);
+            self.rooms.joined(&room);
         } else if self.rooms.get(&room) == Some(Membership::Joining) {
             self.rooms.remove(&room);
             self.app.hub.part(&room, self.member, Duration::ZERO);

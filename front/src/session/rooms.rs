@@ -1,6 +1,8 @@
 //! The rooms of one connection.
 
+use crate::access::Allowance;
 use crate::names::Room;
+use std::sync::Arc;
 
 /// How far the connection has got in a room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,28 +11,48 @@ pub(super) enum Membership {
     Joined,
 }
 
+#[derive(Debug)]
+struct Known {
+    room: Room,
+    membership: Membership,
+    allowance: Arc<Allowance>,
+}
+
 /// A handful of rooms in most connections, and never more than [`Settings::rooms_max`](crate::Settings::rooms_max): looking
 /// through them costs less than a table would keep.
 #[derive(Debug, Default)]
-pub(super) struct Rooms(Vec<(Room, Membership)>);
+pub(super) struct Rooms(Vec<Known>);
 
 impl Rooms {
     pub(super) fn get(&self, room: &Room) -> Option<Membership> {
-        self.0.iter().find(|(known, _)| known == room).map(|(_, membership)| *membership)
+        self.find(room).map(|known| known.membership)
     }
 
-    pub(super) fn insert(&mut self, room: Room, membership: Membership) {
-        match self.0.iter_mut().find(|(known, _)| *known == room) {
-            Some(known) => known.1 = membership,
-            None => {
-                self.0.reserve_exact(1);
-                self.0.push((room, membership));
-            }
+    /// What the room last said that this connection may do there.
+    pub(super) fn allowance(&self, room: &Room) -> Option<&Arc<Allowance>> {
+        self.find(room).map(|known| &known.allowance)
+    }
+
+    fn find(&self, room: &Room) -> Option<&Known> {
+        self.0.iter().find(|known| known.room == *room)
+    }
+
+    /// Enters a room that is new.
+    pub(super) fn enter(&mut self, room: Room, membership: Membership, allowance: Arc<Allowance>) {
+        self.remove(&room);
+        self.0.reserve_exact(1);
+        self.0.push(Known { room, membership, allowance });
+    }
+
+    /// The connection has joined a room that it entered.
+    pub(super) fn joined(&mut self, room: &Room) {
+        if let Some(known) = self.0.iter_mut().find(|known| known.room == *room) {
+            known.membership = Membership::Joined;
         }
     }
 
     pub(super) fn remove(&mut self, room: &Room) {
-        self.0.retain(|(known, _)| known != room);
+        self.0.retain(|known| known.room != *room);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -38,7 +60,7 @@ impl Rooms {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Room> {
-        self.0.iter().map(|(room, _)| room)
+        self.0.iter().map(|known| &known.room)
     }
 }
 
@@ -50,11 +72,13 @@ mod tests {
     fn a_room_stands_there_once_and_can_be_left() {
         let (lobby, hall) = (Room::parse("lobby").unwrap(), Room::parse("hall").unwrap());
         let mut rooms = Rooms::default();
-        rooms.insert(lobby.clone(), Membership::Joining);
-        rooms.insert(hall.clone(), Membership::Joined);
-        rooms.insert(lobby.clone(), Membership::Joined);
+        rooms.enter(lobby.clone(), Membership::Joining, Arc::default());
+        rooms.enter(hall.clone(), Membership::Joined, Arc::default());
+        rooms.joined(&lobby);
         assert_eq!((rooms.len(), rooms.get(&lobby)), (2, Some(Membership::Joined)));
         rooms.remove(&lobby);
         assert_eq!((rooms.get(&lobby), rooms.iter().collect::<Vec<_>>()), (None, vec![&hall]));
+        rooms.joined(&lobby);
+        assert_eq!(rooms.get(&lobby), None, "only a room that was entered can be joined");
     }
 }

@@ -20,8 +20,8 @@ use stoa_core::names::{RoomKey, check_name};
 use stoa_core::presence::Presence;
 use stoa_core::refusal::{Code, Refusal};
 
-/// Most keys of one ROOM.OPEN.
-const KEYS_MAX: usize = 32;
+/// Most keys of one ROOM.OPEN: 32 streams, and the list of who may do what.
+const KEYS_MAX: usize = 33;
 /// Events that bring one stream up to date; who missed more takes the snapshot. A page of bytes bounds it too.
 const RESUMED_EVENTS_MAX: usize = 2_000;
 

@@ -3,7 +3,7 @@ import type { StoaError } from "../errors.js";
 import type { BodyOrNull, DeviceSeen, Version } from "../frames.js";
 import { streamPart } from "./events.js";
 import { fields, integer, items, list, Malformed, object, optional, string, type Fields } from "./fields.js";
-import { counts, error, member, message, position } from "./parts.js";
+import { access, counts, error, member, message, position } from "./parts.js";
 import type { ConnectAnswer, Counts, Gone, Here, JoinAnswer, Position, RangeAnswer, WriteAnswer } from "./types.js";
 
 export const nothing = (_: Fields): void => undefined;
@@ -24,10 +24,16 @@ export function connect(from: Fields): ConnectAnswer {
 
 export function join(from: Fields): JoinAnswer {
   const streams = object(from, "streams");
-  return { streams: new Map(Object.keys(streams).map((name) => [name, streamPart(object(streams, name))])) };
+  return { ...access(from), streams: new Map(Object.keys(streams).map((name) => [name, streamPart(object(streams, name))])) };
 }
 
 export const stream = streamPart;
+
+/** Whether the room's list is different now. */
+export const accessChanged = (from: Fields): boolean => from["changed"] === true;
+
+/** How many connections of those who were sent out were listed. */
+export const kicked = (from: Fields): number => integer(from, "connections");
 
 /** What the answer to any write says. */
 export const done = (from: Fields) => ({ ...position(from), duplicate: from["duplicate"] === true });

@@ -1,7 +1,7 @@
 /** Readers of events, of a stream's part of an answer, which has events in it, and of whole frames. */
 import type { Json, Snapshot } from "../frames.js";
 import { fields, integer, list, Malformed, object, optional, string, strings, type Fields } from "./fields.js";
-import { counts, cursor, error, member, message, pointer, position, readMark } from "./parts.js";
+import { access, counts, cursor, error, member, message, pointer, position, readMark } from "./parts.js";
 import type { DurableEvent, PushEvent, ServerFrame, StreamPart } from "./types.js";
 
 export function streamPart(from: Fields): StreamPart {
@@ -98,6 +98,8 @@ export function pushEvent(from: Fields): PushEvent | undefined {
         connection: optional(string, from, "connection"),
         payload: undefined,
       };
+    case "room.access":
+      return { event, ...room(), ...access(from) };
     case "room.kicked":
       return { event, ...room(), reason: optional(string, from, "reason"), by: optional(string, from, "by") };
     case "room.reset":

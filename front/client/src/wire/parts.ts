@@ -2,9 +2,11 @@
 import { StoaError } from "../errors.js";
 import type { BodyOrNull, Cursor, Json, JsonObject, Member, Message, Pointer, ReadMark } from "../frames.js";
 import { integer, object, optional, string, strings, type Fields } from "./fields.js";
-import type { Counts, Position } from "./types.js";
+import type { Counts, Position, RoomAccess } from "./types.js";
 
 export const position = (from: Fields): Position => ({ epoch: string(from, "epoch"), rev: integer(from, "rev") });
+
+export const access = (from: Fields): RoomAccess => ({ role: string(from, "role"), actions: strings(from, "actions") });
 
 export function message(from: Fields): Message {
   const { body = null, reactions, mentions } = from;

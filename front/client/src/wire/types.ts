@@ -52,7 +52,7 @@ export type LogEvent =
   | EventOf<"msg.reacted" | "msg.appended" | "msg.read">;
 export type PushEvent =
   | DurableEvent
-  | EventOf<"doc.cursors" | "presence.cursors" | "presence.typing" | "room.kicked" | "room.reset">
+  | EventOf<"doc.cursors" | "presence.cursors" | "presence.typing" | "room.access" | "room.kicked" | "room.reset">
   | EmittedEvent
   | ResyncEvent;
 
@@ -127,8 +127,16 @@ export interface SubmitAnswer extends Omit<DocSubmitted, "op"> {
   op: Operation | undefined;
 }
 
+/** What this user may do in a room. */
+export interface RoomAccess {
+  /** The role in the room's list, or the name that fits the actions: `viewer`, `commenter`, `editor`, `owner`, or one of the operator's. */
+  role: string;
+  /** Those that are allowed. A newer front may name some that this client does not know. */
+  actions: readonly string[];
+}
+
 /** The answer to `room.join`. */
-export interface JoinAnswer {
+export interface JoinAnswer extends RoomAccess {
   streams: ReadonlyMap<string, StreamPart>;
 }
 

@@ -11,7 +11,7 @@ pub use doc::{
 pub use msg::{MsgAppend, MsgEdit, MsgFinish, MsgNumber, MsgPost, MsgRange, MsgReaction, MsgWrite};
 pub use room::{
     Connect, DevicesKick, JoinOptions, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet, PresenceTyping,
-    Recipient, RoomEmit, RoomJoin, RoomOnly,
+    Recipient, RoomEmit, RoomGrant, RoomJoin, RoomKick, RoomOnly, RoomRevoke,
 };
 
 use super::error::{Code, FrameError};
@@ -111,6 +111,12 @@ commands! {
     "room.leave" => RoomLeave(RoomOnly),
     /// An ephemeral event of the application.
     "room.emit" => RoomEmit(RoomEmit),
+    /// Says what a user may do in a room.
+    "room.grant" => RoomGrant(RoomGrant),
+    /// Shuts a user out of a room, or lets the token decide again.
+    "room.revoke" => RoomRevoke(RoomRevoke),
+    /// Takes somebody out of a room.
+    "room.kick" => RoomKick(RoomKick),
     /// Posts a message.
     "msg.post" => MsgPost(MsgPost),
     /// Replaces the body of an own message.

@@ -99,6 +99,42 @@ pub enum Recipient {
     Connection(String),
 }
 
+/// `room.grant`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct RoomGrant {
+    /// The room.
+    pub room: String,
+    /// The user; `*` for everybody whom the room's list does not name.
+    pub user: String,
+    /// `none`, `viewer`, `commenter`, `editor`, `owner`, a role of the operator, or actions joined by `+`.
+    pub role: String,
+    /// After this time the entry ends, in milliseconds; for good if it is left out.
+    pub ttl_ms: Option<u64>,
+}
+
+/// `room.revoke`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct RoomRevoke {
+    /// The room.
+    pub room: String,
+    /// The user, or `*`.
+    pub user: String,
+    /// Takes the entry away, so that the token decides again, instead of shutting the user out.
+    #[serde(default)]
+    pub forget: bool,
+}
+
+/// `room.kick`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct RoomKick {
+    /// The room.
+    pub room: String,
+    /// Who has to go.
+    pub who: Recipient,
+    /// Why, for those who have to go: at most 256 bytes.
+    pub reason: Option<String>,
+}
+
 /// `presence.set`: at least one of data and status.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct PresenceSet {

@@ -3,11 +3,12 @@
 pub mod schema;
 
 use super::error::FrameError;
+use crate::access::Grant;
 use crate::auth::Identity;
 use crate::conn::Text;
 use crate::module_api::{
-    Device, DocumentAt, DocumentInfo, INVISIBLE, Marked, Opened, Operations, Outcome, Range, ReadState, SnapshotBody,
-    Somebody, Submitted, Unread, Written,
+    AccessChanged, Device, DocumentAt, DocumentInfo, INVISIBLE, Marked, Opened, Operations, Outcome, Range, ReadState,
+    SnapshotBody, Somebody, Submitted, Unread, Written,
 };
 use std::fmt::{Display, Write};
 use std::sync::Arc;
@@ -204,9 +205,22 @@ pub fn devices(devices: &[Device]) -> String {
     out
 }
 
+/// The answer of `room.grant` and `room.revoke`.
+pub fn access_changed(done: &AccessChanged) -> String {
+    let AccessChanged { changed, position: Position { epoch, rev } } = done;
+    format!("{{\"changed\":{changed},\"rev\":{rev},\"epoch\":\"{epoch}\"}}")
+}
+
+/// The answer of `room.kick`.
+pub fn kicked(connections: u64) -> String {
+    format!("{{\"connections\":{connections}}}")
+}
+
 /// The answer of `room.join`.
-pub fn joined(room: &str, parts: &[Arc<Opened>]) -> String {
-    let mut out = format!("{{\"room\":{},\"streams\":{{", quoted(room));
+pub fn joined(room: &str, grant: &Grant, parts: &[Arc<Opened>]) -> String {
+    let mut out = format!("{{\"room\":{}", quoted(room));
+    push_grant(&mut out, grant);
+    out.push_str(",\"streams\":{");
     push_fields(&mut out, parts.iter().map(|part| (part.stream.as_str(), stream_part(part))));
     out.push_str("}}");
     out
@@ -270,6 +284,19 @@ pub fn kicked_frame(room: &str) -> String {
     format!("{{\"event\":\"room.kicked\",\"room\":{}}}", quoted(room))
 }
 
+/// The event that says that this connection may do something else in a room than before.
+pub fn access_frame(room: &str, grant: &Grant) -> String {
+    let mut out = format!("{{\"event\":\"room.access\",\"room\":{}", quoted(room));
+    push_grant(&mut out, grant);
+    out.push('}');
+    out
+}
+
+fn push_grant(out: &mut String, grant: &Grant) {
+    let _ = write!(out, ",\"role\":{}", quoted(&grant.role));
+    push_names(out, "actions", grant.actions.words());
+}
+
 /// The event that says that a stream is gone.
 pub fn reset_frame(room: &str, stream: &str) -> String {
     format!("{{\"event\":\"room.reset\",\"room\":{},\"stream\":{}}}", quoted(room), quoted(stream))
@@ -313,6 +340,8 @@ fn push_snapshot(out: &mut String, body: &SnapshotBody) {
         SnapshotBody::Presence { count, members } => {
             let _ = write!(out, ",\"count\":{count},\"members\":{}", members.as_str());
         }
+        // Nobody is answered with it: what it says goes into `role` and `actions`.
+        SnapshotBody::Access(_) => {}
         SnapshotBody::Document { kind, content } => {
             out.push_str(",\"type\":");
             push_quoted(out, kind);

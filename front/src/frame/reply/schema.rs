@@ -37,6 +37,12 @@ pub struct Answers {
     pub room_leave: Nothing,
     #[serde(rename = "room.emit")]
     pub room_emit: Nothing,
+    #[serde(rename = "room.grant")]
+    pub room_grant: AccessChanged,
+    #[serde(rename = "room.revoke")]
+    pub room_revoke: AccessChanged,
+    #[serde(rename = "room.kick")]
+    pub room_kick: Kicked,
     #[serde(rename = "msg.post")]
     pub msg_post: MsgPosted,
     #[serde(rename = "msg.edit")]
@@ -108,6 +114,24 @@ pub struct Nothing {}
 pub struct At {
     rev: u64,
     epoch: String,
+}
+
+/// The answer of `room.grant` and `room.revoke`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct AccessChanged {
+    /// Whether the room's list is different now.
+    changed: bool,
+    rev: u64,
+    epoch: String,
+}
+
+/// The answer of `room.kick`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct Kicked {
+    /// How many connections were listed as here.
+    connections: u64,
 }
 
 /// The answer of `msg.post`.
@@ -303,6 +327,10 @@ pub enum RoomAnswer {
 #[allow(dead_code)]
 pub struct Joined {
     room: String,
+    /// The role in the room's list, or the name that fits the actions.
+    role: String,
+    /// `read`, `talk`, `edit`, `manage`: those that are allowed.
+    actions: Vec<String>,
     streams: BTreeMap<String, StreamPart>,
 }
 

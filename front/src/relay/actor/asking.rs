@@ -4,8 +4,7 @@ use super::{Actor, Control};
 use crate::chance;
 use crate::conn::Event;
 use crate::frame::{Code, FrameError, reply};
-use crate::module_api::{ModuleApi, Opened};
-use crate::names::Room;
+use crate::names::ACCESS;
 use crate::relay::inbox::Inbox;
 use crate::relay::presence::News;
 use crate::relay::room::{Ask, Input, MemberId, Ticket};
@@ -54,17 +53,19 @@ impl Actor {
         }
     }
 
-    fn call_open(&self, ticket: Ticket, member: MemberId, ask: Ask, again: bool) {
+    fn call_open(&self, ticket: Ticket, member: MemberId, mut ask: Ask, again: bool) {
         let (api, room, inbox) = (self.hub.api().clone(), self.room.clone(), self.inbox.clone());
-        let user = self.pending.get(&member).map(|pending| pending.user.clone());
+        let user = self.pending.get(&member).filter(|_| !again).map(|pending| pending.user.clone());
+        if user.is_some() && self.access.as_ref().is_some_and(|access| !access.knows(member)) {
+            ask.push((ACCESS.into(), None));
+        }
         tokio::spawn(async move {
             let answer = if again {
-                persist(&api, &room, &ask, &inbox).await
+                persist(&inbox, || api.room_open(&room, None, &ask)).await
             } else {
                 api.room_open(&room, user.as_deref(), &ask).await
             };
-            let answer = answer.map(|parts| parts.into_iter().map(Arc::new).collect());
-            inbox.tell(Control::Input(Input::Opened { ticket, member, answer }));
+            inbox.tell(Control::Opened { ticket, member, answer });
         });
     }
 
@@ -76,7 +77,8 @@ impl Actor {
             if calm {
                 tokio::time::sleep(chance::jitter(CALM_JITTER_MAX)).await;
             }
-            let parts = persist(&api, &room, &[(stream.clone(), position)], &inbox).await;
+            let ask = [(stream.clone(), position)];
+            let parts = persist(&inbox, || api.room_open(&room, None, &ask)).await;
             let answer = parts.and_then(|mut parts| parts.pop().ok_or_else(FrameError::internal)).map(Arc::new);
             inbox.tell(Control::Input(Input::Fetched { ticket, stream, answer }));
         });
@@ -84,15 +86,13 @@ impl Actor {
 }
 
 /// Asks until Redis answers or the room has ended.
-async fn persist(
-    api: &ModuleApi,
-    room: &Room,
-    ask: &[(Arc<str>, Option<Position>)],
-    inbox: &Inbox,
-) -> Result<Vec<Opened>, FrameError> {
+async fn persist<T, F>(inbox: &Inbox, mut ask: impl FnMut() -> F) -> Result<T, FrameError>
+where
+    F: Future<Output = Result<T, FrameError>>,
+{
     let mut pause = RETRY_MIN;
     loop {
-        match api.room_open(room, None, ask).await {
+        match ask().await {
             Err(error) if error.code.retry() && !inbox.is_closed() => {
                 tokio::time::sleep(pause + chance::jitter(pause)).await;
                 pause = (pause * 2).min(RETRY_MAX);

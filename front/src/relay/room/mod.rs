@@ -201,6 +201,12 @@ impl RoomState {
         self.members.len()
     }
 
+    /// Whether a member has its answer, so that it gets events.
+    pub fn is_live(&self, member: MemberId) -> bool {
+        let joining = self.members.get(&member).map(|member| &member.joining);
+        joining.is_some_and(|joining| joining.as_ref().is_none_or(|joining| joining.stage == Stage::AskedAgain))
+    }
+
     /// Whether nobody is here.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()

@@ -73,6 +73,16 @@ export function startChat(stoa: Stoa, room: DemoRoom, names: Names, guest: strin
     document.title = unread > 0 ? `(${unread}) ${title}` : title;
   };
 
+  /** Who may not talk here reads along: the line to write in says so. */
+  const lock = () => {
+    const isMute = room.role !== undefined && !room.can("talk");
+    if (isMute) presence.stopTyping();
+    input.disabled = isMute;
+    input.placeholder = isMute ? "You can read here, not write" : "Write a message";
+    byId<HTMLFormElement>("chat-form").querySelector("button")?.toggleAttribute("disabled", isMute);
+  };
+
+  room.onAccess(lock);
   messages.on("change", draw);
   messages.on("message", () => {
     if (!atEnd()) newest.hidden = false;
@@ -123,6 +133,7 @@ export function startChat(stoa: Stoa, room: DemoRoom, names: Names, guest: strin
     toEnd();
     input.focus();
   });
+  lock();
   draw();
 }
 

@@ -39,6 +39,7 @@ export function startEditor(stoa: Stoa, room: DemoRoom, names: Names): void {
     const pending = shared.state === "awaiting" || shared.state === "awaiting-with-buffer";
     line.dataset["state"] = offline && pending ? "kept" : shared.state;
     if (shared.state === "refused") line.textContent = "You may not open this document";
+    else if (room.role !== undefined && !room.can("edit")) line.textContent = "You can read here, not write";
     else if (!shared.editable) line.textContent = "Loading…";
     else if (pending) line.textContent = offline ? "Kept here until you are back" : "Saving…";
     else line.textContent = offline ? "" : "Saved";
@@ -50,5 +51,6 @@ export function startEditor(stoa: Stoa, room: DemoRoom, names: Names): void {
     timer = window.setTimeout(show, 250);
   });
   stoa.on("state", show);
+  room.onAccess(show);
   show();
 }

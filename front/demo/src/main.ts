@@ -100,6 +100,9 @@ function startState(stoa: Stoa, room: DemoRoom): void {
   };
   stoa.on("state", update);
   room.onKicked(({ reason }) => show("offline", reason ?? "You were sent out of this room"));
+  room.onState((state) => {
+    if (state === "refused") show("offline", "This room is not open to you");
+  });
   stoa.on("error", (error) => console.info("stoa:", error.code, error.message));
   addEventListener("offline", () => update({}));
   addEventListener("online", () => update({}));

@@ -1,6 +1,6 @@
 /**
  * The connection: a state machine, and only that. It owns the socket, the token, every wait and the decision whether to
- * come back; it knows of commands only `connect` and `ping`.
+ * come back; it knows of commands only `connect`, `auth.refresh` and `ping`.
  *
  *     closed ──open──▶ connecting ──answer to connect──▶ online
  *                       ▲    │ lost, 4000-4499, refused for now │
@@ -39,9 +39,15 @@ export interface StateChange {
   retryInMs?: number;
 }
 
-/** Why a token is asked for: for the first connect, or because the front said that the last one has ended. */
-export type TokenReason = "first" | "expired";
-/** The JWT, or a function that gets one. It is asked again only when the front says that the token has ended. */
+/**
+ * Why a token is asked for: for the first connect; for another one; because the one in use ends soon (the connection goes on
+ * with the new one); because the front said that the last one has ended.
+ */
+export type TokenReason = "first" | "reconnect" | "expiring" | "expired";
+/**
+ * The JWT, or a function that gets one, at once or later. It is asked for each connect, and before the token ends. If it fails
+ * while the last token is good as far as anybody knows, that one is used.
+ */
 export type Token = string | ((why: TokenReason) => string | Promise<string>);
 
 /** What this library uses of a WebSocket: browsers, Deno, Bun, Node 22 and the package `ws` all have it. */
@@ -87,12 +93,12 @@ export interface ConnectionOwner {
   /** The answer to `connect`. It is called before any later frame is given out. */
   connected(answer: ConnectAnswer): void;
   /** A frame after the answer to `connect`. */
-  frame(frame: Exclude<ServerFrame, { kind: "closing" }>): void;
+  frame(frame: Exclude<ServerFrame, { kind: "closing" | "expiring" }>): void;
   /** The line of a connected connection broke: no outstanding command will be answered. */
   lost(): void;
 }
 
-/** The id of `connect` and of pings; the owner numbers its commands from 1. */
+/** The id of `connect`, `auth.refresh` and pings; the owner numbers its commands from 1. */
 const OWN_ID = 0;
 /** Used until the front names its own: the interval of silence after which the line is checked. */
 const PING_INTERVAL_MS = 25_000;
@@ -180,25 +186,40 @@ export class Connection {
     const attempt = this.attempt;
     this.change("connecting");
     const { token } = this.options;
-    if (typeof token !== "function" || this.token !== undefined) return this.dial(attempt, this.token ?? (token as string | undefined));
-    this.wait(this.options.tokenTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
-    // The function may throw before it returns a promise: inside `then` both are one case.
-    Promise.resolve()
-      .then(() => token(this.tokenReason))
-      .then(
-        (value) => {
-          if (attempt !== this.attempt) return;
-          this.token = value;
-          this.tokenReason = "first";
-          this.dial(attempt, value);
-        },
-        (error: unknown) => {
-          if (attempt !== this.attempt) return;
-          const stay = error instanceof StoaError && !error.retry;
-          if (stay) this.refused({ reason: error.code });
-          else this.failed({ reason: "TOKEN" });
-        },
-      );
+    if (typeof token !== "function") return this.dial(attempt, token);
+    const held = this.token;
+    const without = (reason: string) => (held === undefined ? this.failed({ reason }) : this.dial(attempt, held));
+    // What comes after the time-out has come too late.
+    const waits = () => attempt === this.attempt && this.socket === undefined;
+    this.wait(this.options.tokenTimeoutMs, () => without("TIMEOUT"));
+    ask(token, this.tokenReason).then(
+      (value) => {
+        if (!waits()) return;
+        this.token = value;
+        this.tokenReason = "reconnect";
+        this.dial(attempt, value);
+      },
+      (error: unknown) => {
+        if (!waits()) return;
+        if (error instanceof StoaError && !error.retry) this.refused({ reason: error.code });
+        else without("TOKEN");
+      },
+    );
+  }
+
+  /** The token ends soon: the connection goes on with another. Without one the front will close, and it is asked for again. */
+  private refresh(): void {
+    const { token } = this.options;
+    const { attempt } = this;
+    if (typeof token !== "function") return;
+    ask(token, "expiring").then(
+      (value) => {
+        if (attempt !== this.attempt) return;
+        this.token = value;
+        this.send(OWN_ID, { do: "auth.refresh", token: value });
+      },
+      () => undefined,
+    );
   }
 
   private dial(attempt: number, token: string | undefined): void {
@@ -228,6 +249,7 @@ export class Connection {
         // A listener may have closed the connection while it was given a frame.
         if (!alive()) return;
         if (frame.kind === "closing") this.comeBackInMs = frame.retryAfterMs;
+        else if (frame.kind === "expiring") this.refresh();
         else if (this.current === "online") this.owner.frame(frame);
         else this.answered(frame);
       }
@@ -241,7 +263,7 @@ export class Connection {
 
   /** A frame before the connection is connected: only the answer to `connect` is expected. */
   private answered(frame: ServerFrame): void {
-    if (frame.kind === "event" || frame.kind === "closing" || frame.id !== OWN_ID) return;
+    if ((frame.kind !== "reply" && frame.kind !== "error") || frame.id !== OWN_ID) return;
     if (frame.kind === "error") return this.sayNo(frame.error);
     let answer: ConnectAnswer;
     try {
@@ -340,6 +362,9 @@ export class Connection {
     this.events.emit("state", { state, previous, ...more });
   }
 }
+
+/** The function may throw before it returns a promise: inside `then` both are one case. */
+const ask = (token: Exclude<Token, string>, why: TokenReason) => Promise.resolve().then(() => token(why));
 
 function absolute(url: string): string {
   const page = (globalThis as { location?: { href: string } }).location;

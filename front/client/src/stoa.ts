@@ -237,7 +237,7 @@ export class Stoa {
     for (const room of [...this.rooms.values()]) room.connected(answer.rooms.get(room.name));
   }
 
-  private frame(frame: Exclude<ServerFrame, { kind: "closing" }>): void {
+  private frame(frame: Exclude<ServerFrame, { kind: "closing" | "expiring" }>): void {
     if (frame.kind === "event") return this.event(frame.event);
     const request = frame.id === null ? undefined : this.requests.get(frame.id);
     if (request !== undefined) request.answered(frame);

@@ -152,14 +152,76 @@ describe("tokens", () => {
     expect([stoa.state, stoa.user, asked]).toEqual(["online", "ada2", ["first", "expired"]]);
   });
 
-  test("a good token is used again after a cut: the function is not asked", async () => {
-    const token = vi.fn(async () => "ada");
-    open({ token });
+  test("the function is asked again after a cut", async () => {
+    const asked: TokenReason[] = [];
+    open({ token: (why) => (asked.push(why), `ada${asked.length}`) });
     await pass(10);
     front.cut();
     await pass(2_000);
+    expect(front.of("connect").map((frame) => frame["token"])).toEqual(["ada1", "ada2"]);
+    expect(asked).toEqual(["first", "reconnect"]);
+  });
+
+  test.each([
+    ["fails", () => Promise.reject(new Error("no network"))],
+    ["never answers", () => new Promise<string>(() => undefined)],
+  ])("a token that nobody refused is used again when the function %s", async (_, again) => {
+    let asked = 0;
+    const { stoa } = open({ token: () => (asked++ === 0 ? "ada" : again()), tokenTimeoutMs: 2_000 });
+    await pass(10);
+    front.cut();
+    await pass(3_100);
+    expect([stoa.state, asked]).toEqual(["online", 2]);
+  });
+
+  test("what comes after the time-out has come too late", async () => {
+    const answers: ((token: string) => void)[] = [];
+    const { stoa } = open({ token: () => new Promise<string>((resolve) => answers.push(resolve)), tokenTimeoutMs: 2_000 });
+    answers[0]?.("ada");
+    await pass(10);
+    front.cut();
+    await pass(3_100);
+    answers[1]?.("eve");
+    await pass(10);
+    expect([stoa.state, stoa.user]).toEqual(["online", "ada"]);
     expect(front.of("connect")).toHaveLength(2);
-    expect(token).toHaveBeenCalledTimes(1);
+  });
+
+  test("before the token ends the connection goes on with another one", async () => {
+    const asked: TokenReason[] = [];
+    const { stoa, states } = open({ token: async (why) => (asked.push(why), `ada${asked.length}`) });
+    await pass(10);
+    front.expires(60_000);
+    await pass(10);
+    expect(front.of("auth.refresh").map((frame) => frame["token"])).toEqual(["ada2"]);
+    expect([asked, states(), stoa.user, front.dials]).toEqual([["first", "expiring"], ["online"], "ada1", 1]);
+  });
+
+  test("a refresh that is refused or fails changes nothing until the token has ended", async () => {
+    const given = ["ada", "invalid"];
+    const { stoa } = open({
+      token: async () => {
+        const token = given.shift();
+        if (token === undefined) throw new Error("no network");
+        return token;
+      },
+    });
+    const errors: string[] = [];
+    stoa.on("error", ({ code }) => errors.push(code));
+    await pass(10);
+    front.expires(60_000);
+    await pass(10);
+    front.expires(30_000);
+    await pass(10);
+    expect([stoa.state, errors, front.dials]).toEqual(["online", ["AUTH_INVALID"], 1]);
+  });
+
+  test("a fixed token is not sent again", async () => {
+    open();
+    await pass(10);
+    front.expires(60_000);
+    await pass(10);
+    expect(front.of("auth.refresh")).toEqual([]);
   });
 
   test("a token that has ended before it was used is replaced with back-off, not in a tight loop", async () => {

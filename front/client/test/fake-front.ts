@@ -105,6 +105,10 @@ export class FakeFront {
   stops(retryAfterMs: number): void {
     for (const line of this.connections) line.event({ event: "connection.closing", retry_after_ms: retryAfterMs });
   }
+  /** Tells everybody that their token ends soon. */
+  expires(inMs: number): void {
+    for (const line of this.connections) line.event({ event: "auth.expiring", in_ms: inMs });
+  }
   refuse(command: string, code: string, more: { retry?: boolean; retryAfterMs?: number; times?: number } = {}): void {
     const error: Refusal = { code, message: `refused: ${code}`, retry: more.retry ?? false };
     if (more.retryAfterMs !== undefined) error.retry_after_ms = more.retryAfterMs;
@@ -274,10 +278,11 @@ export class FakeFront {
   private answer(line: Line, frame: Fields): unknown {
     const room = frame["room"] as string;
     switch (frame["do"]) {
+      case "auth.refresh":
+        this.check(frame["token"] as string);
+        return { expires_in_ms: 3_600_000 };
       case "connect": {
-        const token = frame["token"] as string;
-        if (token === "expired") throw no("AUTH_EXPIRED");
-        if (token === "invalid") throw no("AUTH_INVALID");
+        const token = this.check(frame["token"] as string);
         line.user = token;
         const rooms: Fields = {};
         for (const [name, fields] of Object.entries((frame["resume"] ?? {}) as Record<string, Fields>)) {
@@ -415,6 +420,12 @@ export class FakeFront {
       default:
         throw no("UNKNOWN_COMMAND");
     }
+  }
+
+  private check(token: string): string {
+    if (token === "expired") throw no("AUTH_EXPIRED");
+    if (token === "invalid") throw no("AUTH_INVALID");
+    return token;
   }
 
   private movedSince(doc: Doc, rev: number, { anchor, head }: { anchor: number; head: number }): { anchor: number; head: number } {

@@ -22,7 +22,8 @@ export function forgetGuest(): void {
 export async function guestToken(name: string, why: TokenReason): Promise<string> {
   store(localStorage, NAME, name);
   const known = stored(sessionStorage, TOKEN);
-  if (known !== null && why === "first") return known;
+  // Only a new guest gets a new token: who is here already keeps theirs until it has ended.
+  if (known !== null && why !== "expired") return known;
   let answer: Response;
   try {
     answer = await fetch("./demo/token", {

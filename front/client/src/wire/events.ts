@@ -125,6 +125,10 @@ export function parseFrames(text: string, skipped: (why: string) => void): Serve
         frames.push({ kind: "closing", retryAfterMs: integer(from, "retry_after_ms") });
         continue;
       }
+      if (from["event"] === "auth.expiring") {
+        frames.push({ kind: "expiring" });
+        continue;
+      }
       if ("event" in from) {
         const event = pushEvent(from);
         if (event !== undefined) frames.push({ kind: "event", event });

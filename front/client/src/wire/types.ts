@@ -156,4 +156,6 @@ export type ServerFrame =
   | { kind: "error"; id: number | null; error: StoaError }
   | { kind: "event"; event: PushEvent }
   /** The front ends the connection next. */
-  | { kind: "closing"; retryAfterMs: number };
+  | { kind: "closing"; retryAfterMs: number }
+  /** The token ends soon. */
+  | { kind: "expiring" };

@@ -59,7 +59,7 @@ async fn handshakes_that_are_wrong_are_refused_with_their_status() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_listed_origins_are_welcome() {
     let redis = Redis::start();
-    let front = Front::start_with(&redis, |settings| settings.origins = vec!["https://app.example".into()]).await;
+    let front = Front::start_with(&redis, |settings| settings.auth.origins = vec!["https://app.example".into()]).await;
     let origins = [
         ("101", "https://app.example"),
         ("403", "https://evil"),

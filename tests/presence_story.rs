@@ -340,7 +340,11 @@ async fn devices_are_listed_only_where_that_is_wanted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_address_is_the_one_that_the_proxy_names() {
-    let (_redis, one, _) = deployment(|settings| (settings.devices, settings.forwarded_for) = (true, true)).await;
+    let (_redis, one, _) = deployment(|settings| {
+        settings.devices = true;
+        settings.auth.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
     let ada = Client::connect(one.port, &front::token("ada")).await;
     let token = format!("Bearer {}", front::token("ada"));
     let headers = [("Authorization", token.as_str()), ("X-Forwarded-For", "6.6.6.6, 203.0.113.9")];

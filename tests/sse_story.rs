@@ -270,7 +270,7 @@ async fn without_a_good_token_nothing_is_answered() {
     // A token in an address is taken only where that is wanted.
     let in_query = format!("/sse?token={}", front::token("ada"));
     assert_eq!(Events::open(front.port, &in_query, &[]).await.err().unwrap().status, 401);
-    let lax = Front::start_with(&redis, |settings| settings.token_in_query = true).await;
+    let lax = Front::start_with(&redis, |settings| settings.auth.token_in_query = true).await;
     Events::open(lax.port, &in_query, &[]).await.unwrap();
 
     let reader = format!("Bearer {}", front::token_with(json!({"sub": "ada", "rooms": {"lobby": "r"}})));
@@ -348,7 +348,7 @@ async fn a_reader_that_is_too_slow_is_ended_and_goes_on_where_it_was() {
 async fn pages_of_other_origins_read_only_where_that_is_allowed() {
     let redis = Redis::start();
     let friendly =
-        Front::start_with(&redis, |settings| settings.allow_origin = vec!["https://app.example".into()]).await;
+        Front::start_with(&redis, |settings| settings.auth.allow_origin = vec!["https://app.example".into()]).await;
     let closed = Front::start(&redis).await;
     let token = bearer("ada");
     let from = |origin: &'static str| [("Authorization", token.clone()), ("Origin", origin.to_owned())];

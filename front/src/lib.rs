@@ -32,7 +32,9 @@ mod chance;
 mod drain;
 mod http;
 pub mod metrics;
+mod proxy_protocol;
 pub mod telemetry;
+mod tls;
 
 pub use serve::Front;
 pub use settings::Settings;

@@ -9,21 +9,24 @@ use crate::http;
 use crate::metrics::Metrics;
 use crate::module_api::ModuleApi;
 use crate::names::Keys;
+use crate::proxy_protocol;
 use crate::redis::topology::ShardRouter;
 use crate::relay::hub::Hub;
-use crate::settings::Settings;
+use crate::settings::{AuthSettings, Settings};
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use ipnet::IpNet;
 use socket2::SockRef;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -97,7 +100,7 @@ impl Front {
 
     /// Whether rooms can be served.
     pub fn is_ready(&self) -> bool {
-        !self.app.drain.is_announced() && self.app.api.router().is_ready()
+        !self.app.drain.is_announced() && self.app.api.router().is_ready() && self.app.auth.is_ready()
     }
 
     /// Stops in order: not ready any more; after [`Settings::drain_delay_ms`] no new connections; everybody is sent away
@@ -160,7 +163,7 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let tasks = TaskTracker::new();
     let acks = settings.acks();
     let profile = ModuleApi::profile(&keys, &acks, settings.ack_timeout());
-    let router = ShardRouter::single(settings.redis_url()?.reveal(), profile, &tasks)?;
+    let router = ShardRouter::single(&settings.redis()?, profile, &tasks)?;
     let node = chance::id();
     let api = ModuleApi::new(Arc::new(router), keys, &node, acks);
     let metrics = Arc::new(Metrics::default());
@@ -171,19 +174,22 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
         (Budget::new(settings.queued_bytes_total_max), Budget::new(settings.partial_bytes_total_max));
     let wheel = Wheel::start();
     let app = Arc::new(App { settings, auth, api, hub, metrics, wheel, queued, partial, drain, sessions });
+    app.auth.keep_keys();
     let relieved = app.clone();
     tokio::spawn(async move { relieved.wheel.relieve(&relieved.queued).await });
-    tracing::info!(%addr, node, demo = app.settings.demo, "listening");
+    tracing::info!(%addr, node, demo = app.settings.auth.demo, "listening");
     let patience = app.settings.ping_interval() + app.settings.pong_timeout();
     if let Some(address) = app.settings.metrics_listen {
         let listener = listen(address).map_err(|e| format!("cannot listen on {address} for metrics: {e}"))?;
         let until = app.clone();
         let until = async move { until.sessions_ended().await };
-        tokio::spawn(accept(listener, http::metrics_routes(app.clone()), patience, until));
+        let door = Door { proxies: None, ..Door::new(&app.settings.auth, patience) };
+        tokio::spawn(accept(listener, http::metrics_routes(app.clone()), door, until));
     }
     let until = app.clone();
     let until = async move { until.drain.begun().await };
-    tokio::spawn(accept(listener, http::routes(app.clone()), patience, until));
+    let door = Door::new(&app.settings.auth, patience);
+    tokio::spawn(accept(listener, http::routes(app.clone()), door, until));
     Ok((addr, app))
 }
 
@@ -195,9 +201,26 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves who comes, until `until`; then the listener is closed. A socket whose other side takes nothing for `patience`
-/// is given up.
-async fn accept(listener: TcpListener, routes: axum::Router, patience: Duration, until: impl Future<Output = ()>) {
+/// How sockets are taken in.
+struct Door {
+    /// A socket whose other side takes nothing for so long is given up.
+    patience: Duration,
+    /// One for each socket that speaks HTTP still.
+    places: Arc<Semaphore>,
+    /// Every connection begins with the PROXY protocol, from one of these.
+    proxies: Option<Arc<[IpNet]>>,
+}
+
+impl Door {
+    fn new(settings: &AuthSettings, patience: Duration) -> Self {
+        let places = usize::try_from(settings.connections_max).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let proxies = settings.proxy_protocol.then(|| settings.trusted_proxies.clone().into());
+        Door { patience, places: Arc::new(Semaphore::new(places)), proxies }
+    }
+}
+
+/// Serves who comes, until `until`; then the listener is closed.
+async fn accept(listener: TcpListener, routes: axum::Router, door: Door, until: impl Future<Output = ()>) {
     let mut until = std::pin::pin!(until);
     let service = TowerToHyperService::new(routes);
     loop {
@@ -212,14 +235,38 @@ async fn accept(listener: TcpListener, routes: axum::Router, patience: Duration,
             },
             () = &mut until => return,
         };
+        // Whoever is one too many is told nothing: saying it would take as long as serving.
+        let Ok(place) = door.places.clone().try_acquire_owned() else { continue };
         // What HTTP has written is out of our sight; only the system knows that nobody acknowledges it.
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(patience));
-        tokio::spawn(serve_connection(stream, PeerAddress(address.ip()), service.clone()));
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(door.patience));
+        let (proxies, service) = (door.proxies.clone(), service.clone());
+        tokio::spawn(async move {
+            serve_connection(stream, PeerAddress(address.ip()), proxies.as_deref(), service).await;
+            drop(place);
+        });
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: PeerAddress, service: TowerToHyperService<axum::Router>) {
+async fn serve_connection(
+    mut stream: TcpStream,
+    mut peer: PeerAddress,
+    proxies: Option<&[IpNet]>,
+    service: TowerToHyperService<axum::Router>,
+) {
     let _ = stream.set_nodelay(true);
+    if let Some(proxies) = proxies {
+        let address = peer.0.to_canonical();
+        if !proxies.is_empty() && !proxies.iter().any(|network| network.contains(&address)) {
+            return;
+        }
+        match proxy_protocol::read(&mut stream).await {
+            Ok(named) => peer = named.map_or(peer, PeerAddress),
+            Err(error) => {
+                tracing::debug!(%error, %address, "a connection did not begin with the PROXY protocol");
+                return;
+            }
+        }
+    }
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP_BUFFER_BYTES);
     let service = service_fn(move |mut request: Request<Incoming>| {

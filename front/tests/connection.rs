@@ -244,7 +244,7 @@ async fn a_front_without_redis_waits_and_says_so() {
     let front = {
         let mut settings =
             stoa_front::Settings::for_tests("redis://127.0.0.1:1", "a secret of thirty-two bytes and more");
-        settings.demo = true;
+        settings.auth.demo = true;
         stoa_front::Front::start(settings).await.unwrap()
     };
     let port = front.address().port();

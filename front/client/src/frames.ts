@@ -16,6 +16,7 @@ export interface AccessChanged {
 
 /** What each command answers in `ok`. */
 export interface Answers {
+  "auth.refresh": Refreshed;
   connect: Connected;
   "devices.kick": Nothing;
   "devices.list": Devices;
@@ -57,6 +58,12 @@ export interface Answers {
 
 /** Where a stream is. */
 export interface At { epoch: string; rev: number }
+
+/** `auth.refresh` */
+export interface AuthRefresh {
+  /** The new JWT, of the same user. */
+  token: Token;
+}
 
 /** Why a client has to take a snapshot. */
 export type Because =
@@ -162,6 +169,8 @@ export type CommandFrame = {
 } & (
   /** Always the first. */
   | Connect & { do: "connect" }
+  /** Goes on with another token of the same user. */
+  | AuthRefresh & { do: "auth.refresh" }
   /** Joins a room and brings its streams up to date. */
   | RoomJoin & { do: "room.join" }
   /** Leaves a room. */
@@ -244,7 +253,7 @@ export interface Connect {
   /** Rooms to join at once. */
   resume?: { [name: string]: JoinOptions } | undefined;
   /** The JWT, unless it came in the `Authorization` header. */
-  token?: string | undefined;
+  token?: Token | undefined;
 }
 
 /** The answer of `connect`. */
@@ -626,6 +635,8 @@ export type Event =
       room: string;
       user?: string | undefined;
     }
+  /** The token ends soon: send another with `auth.refresh`. */
+  | { event: "auth.expiring"; in_ms: number }
   /** This front stops and ends the connection next: come back after that time. */
   | { event: "connection.closing"; retry_after_ms: number }
   /** The stream was deleted or replaced, or with an empty name all streams of the room: open it again. */
@@ -1018,6 +1029,12 @@ export type Recipient =
   /** One connection. */
   | { connection: string };
 
+/** The answer of `auth.refresh`. */
+export interface Refreshed {
+  /** How long the new token lasts. */
+  expires_in_ms: number;
+}
+
 /** A reply: `ok` or `error`. */
 export interface Reply {
   /** Why it was not carried out. */
@@ -1156,6 +1173,9 @@ export type StreamPart =
   | Snapshot & { outcome: "snapshot" }
   /** There is no such document. */
   | { outcome: "missing" };
+
+/** A JWT, which is never printed. */
+export type Token = string;
 
 /** What a message said once. */
 export interface Version { at_ms: number; body: BodyOrNull; user: string }

@@ -1,32 +1,34 @@
 //! Who somebody is and what they may do: tokens in, rights out.
 //!
-//! The library that verifies tokens accepts more than is safe (unknown `crit`, any `typ`, empty `sub`, no end in
-//! sight); every such case is refused here, by name.
+//! `claims` says what a token has to be like, `keys` which keys there are, `jwks` and `fetch` get those that change,
+//! `guests` makes tokens. What rights mean is in `access`.
 
-use crate::access::{Action, Actions, Rights, Roles};
+mod claims;
+mod fetch;
+mod guests;
+mod jwks;
+mod keys;
+
+pub use claims::{DISPLAY_NAME_BYTES_MAX, TOKEN_BYTES_MAX};
+
+use crate::access::{Action, Actions, Rights};
 use crate::chance;
 use crate::frame::{Code, FrameError};
 use crate::names::Room;
 use crate::settings::{Secret, Settings};
+use claims::{Doubt, Policy};
+use guests::Guests;
 use jsonwebtoken::crypto::sign;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, decode_header, encode};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use jsonwebtoken::{Algorithm, EncodingKey};
+use keys::{Found, Keys};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-/// Largest token, in bytes: hundreds of room patterns fit, and verifying it stays cheap.
-pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// How far the clocks of issuer and front may differ for `nbf` and `iat`, in seconds. `exp` is exact, because
-/// connections end at it.
-const LEEWAY_S: u64 = 5;
-/// Longest display name that is passed on, in bytes: it has to fit into presence data with room to spare.
-pub const DISPLAY_NAME_BYTES_MAX: usize = 128;
-/// How long a guest token lasts, in seconds: a day at a fair.
-const GUEST_LIFETIME_S: u64 = 12 * 3600;
 
 /// Characters that tie the id of a connection to its user: 96 bits, which nobody guesses over a network.
 const MARK_LEN: usize = 16;
+/// What the key of guests is called, where it is not the tokens' own.
+const GUESTS: &str = "stoa-guests";
 
 /// What a token says, once it is believed.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,71 +67,100 @@ impl Identity {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-    iat: Option<f64>,
-    /// A string: a list would be accepted by the library if any of it matched.
-    iss: Option<String>,
-    name: Option<String>,
-    rooms: Option<BTreeMap<String, String>>,
-}
-
-/// Verifies tokens, and makes guest tokens in demo mode.
+/// Verifies tokens, and makes those of guests where they are welcome.
 pub struct Auth {
-    key: DecodingKey,
-    signing: EncodingKey,
-    hands_out_guests: bool,
-    validation: Validation,
-    issuer: Option<String>,
-    audience: Option<String>,
-    lifetime_max_s: f64,
-    require_rooms_claim: bool,
-    roles: Roles,
+    keys: Keys,
+    policy: Policy,
+    /// What fronts know and nobody else.
+    own: EncodingKey,
+    guests: Option<Guests>,
 }
 
 impl Auth {
     /// Refuses to start without a way to tell people apart.
     pub fn new(settings: &Settings) -> Result<Self, String> {
-        let secret = match settings.jwt_secret()? {
-            Some(secret) if secret.reveal().is_empty() => {
-                return Err("the token secret is empty: set --jwt-secret to at least 32 random bytes".into());
-            }
-            Some(secret) => secret,
-            None if settings.demo => Secret::new(chance::id() + &chance::id()),
-            None => {
-                return Err("no token secret: set --jwt-secret (STOA_JWT_SECRET) or --jwt-secret-file to at least 32 \
-                            random bytes, or start with --demo to let everybody in as a guest"
-                    .into());
-            }
-        };
-        if secret.reveal().len() < 32 {
-            tracing::warn!("the token secret has fewer than 32 bytes and could be guessed");
+        let auth = &settings.auth;
+        let secret = auth.jwt_secret()?;
+        let mut keys = Keys::new(auth, secret.as_ref())?;
+        if keys.is_empty() && !auth.takes_guests() {
+            return Err("no key for tokens: set --jwt-secret (STOA_JWT_SECRET) or --jwt-secret-file to at least 32 random \
+                        bytes, or name public keys with --jwt-key or --jwks, or start with --demo to let everybody in as \
+                        a guest"
+                .into());
         }
-        let bytes = secret.reveal().as_bytes();
-        Ok(Auth {
-            key: DecodingKey::from_secret(bytes),
-            signing: EncodingKey::from_secret(bytes),
-            hands_out_guests: settings.demo,
-            validation: validation(settings),
-            issuer: settings.jwt_issuer.clone(),
-            audience: settings.jwt_audience.clone(),
-            lifetime_max_s: settings.jwt_lifetime_max_s as f64,
-            require_rooms_claim: settings.require_rooms_claim,
-            roles: settings.access.roles(),
+        let (own, kid) = match (auth.front_secret()?, secret) {
+            (Some(own), _) => (own, Some(GUESTS.to_owned())),
+            (None, Some(secret)) => (secret, None),
+            (None, None) => (Secret::new(chance::id() + &chance::id()), Some(GUESTS.to_owned())),
+        };
+        if kid.is_some() {
+            let own = keys::shared_secret(kid.clone(), &own, "--front-secret")?;
+            if auth.takes_guests() {
+                keys.add(own);
+            }
+        }
+        let own = EncodingKey::from_secret(own.reveal().as_bytes());
+        let guests = Guests::new(settings, own.clone(), kid)?;
+        let auth = Auth { keys, policy: Policy::new(auth, settings.access.roles()), own, guests };
+        // Whatever is wrong with what guests are given is told now and not to the first of them.
+        if let Some((_, token)) = auth.guest("guest") {
+            auth.believe(&token).map_err(|why| format!("--guest-rooms: {why:?}"))?;
+        }
+        Ok(auth)
+    }
+
+    /// Keeps the keys up to date as long as the runtime lasts.
+    pub(crate) fn keep_keys(&self) {
+        for set in self.keys.sets() {
+            tokio::spawn(set.clone().keep());
+        }
+    }
+
+    /// Whether all keys have been loaded.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.keys.sets().iter().all(|set| set.keys().is_some())
+    }
+
+    /// How often sets of keys were read from their source, and how often in vain.
+    pub(crate) fn readings(&self) -> (u64, u64) {
+        let sum = |of: fn(&jwks::Jwks) -> u64| self.keys.sets().iter().map(|set| of(set)).sum();
+        (sum(|set| set.fetches.load(Ordering::Relaxed)), sum(|set| set.failures.load(Ordering::Relaxed)))
+    }
+
+    /// Believes a token, or says `AUTH_INVALID` or `AUTH_EXPIRED`; `UNAVAILABLE` before there are keys. Why exactly is for
+    /// the log, not for the sender. Waits only for a key that may be new.
+    pub async fn verify(&self, token: &str) -> Result<Identity, FrameError> {
+        let mut believed = self.believe(token);
+        if believed == Err(Doubt::UnknownKey) && self.learn(token).await {
+            believed = self.believe(token);
+        }
+        believed.map_err(|why| {
+            tracing::debug!(?why, "token refused");
+            match why {
+                Doubt::Expired => FrameError::new(Code::AuthExpired, "the token has ended: connect with a new one"),
+                Doubt::NoKeysYet => FrameError::new(Code::Unavailable, "the keys of tokens have not been loaded yet"),
+                Doubt::Refused(_) | Doubt::UnknownKey => FrameError::new(Code::AuthInvalid, "the token was refused"),
+            }
         })
     }
 
-    /// Believes a token, or says `AUTH_INVALID` or `AUTH_EXPIRED`. Why exactly is for the log, not for the sender.
-    pub fn verify(&self, token: &str) -> Result<Identity, FrameError> {
-        self.believe(token).map_err(|why| {
-            tracing::debug!(why, "token refused");
-            if why == "expired" {
-                return FrameError::new(Code::AuthExpired, "the token has ended: connect with a new one");
-            }
-            FrameError::new(Code::AuthInvalid, "the token was refused")
-        })
+    fn believe(&self, token: &str) -> Result<Identity, Doubt> {
+        match self.keys.find(&self.policy.wanted(token)?) {
+            Found::Key(key) => self.policy.verify(token, &key),
+            Found::Unknown(_) => Err(Doubt::UnknownKey),
+            Found::NotLoaded => Err(Doubt::NoKeysYet),
+        }
+    }
+
+    /// Looks for the key of a token where it may be by now.
+    async fn learn(&self, token: &str) -> bool {
+        let Ok(wanted) = self.policy.wanted(token) else { return false };
+        let Found::Unknown(sets) = self.keys.find(&wanted) else { return true };
+        let mut learnt = false;
+        for set in sets {
+            learnt |= set.learn().await;
+        }
+        learnt
     }
 
     /// An id for a connection that the user may name in other requests, to any front with the same secret.
@@ -151,118 +182,14 @@ impl Auth {
     /// Ties chance to a user. No token is signed over such a text: those have no line feed.
     fn mark(&self, chance: &str, user: &str) -> String {
         let text = format!("connection\n{chance}\n{user}");
-        let mut mark = sign(text.as_bytes(), &self.signing, Algorithm::HS256).unwrap_or_else(|_| chance::id());
+        let mut mark = sign(text.as_bytes(), &self.own, Algorithm::HS256).unwrap_or_else(|_| chance::id());
         mark.truncate(MARK_LEN);
         mark
     }
 
-    fn believe(&self, token: &str) -> Result<Identity, &'static str> {
-        if token.len() > TOKEN_BYTES_MAX {
-            return Err("too large");
-        }
-        let header = decode_header(token).map_err(|_| "header unreadable")?;
-        if header.crit.is_some() {
-            return Err("crit is not supported");
-        }
-        // RFC 8725 3.11: a token made for another purpose is not one of ours.
-        if header.typ.is_some_and(|typ| !typ.eq_ignore_ascii_case("JWT") && !typ.eq_ignore_ascii_case("at+jwt")) {
-            return Err("typ is not JWT");
-        }
-        let claims = decode::<Claims>(token, &self.key, &self.validation).map_err(reason)?.claims;
-        self.check_times(&claims)?;
-        if self.issuer.is_some() && claims.iss != self.issuer {
-            return Err("wrong issuer");
-        }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:@|~-".contains(&byte);
-        if claims.sub.is_empty() || claims.sub.len() > 128 || !claims.sub.bytes().all(allowed) {
-            return Err("sub is not of its form");
-        }
-        if claims.name.as_ref().is_some_and(|name| name.len() > DISPLAY_NAME_BYTES_MAX) {
-            return Err("name is too long");
-        }
-        let rights = self.rights(claims.rooms)?;
-        Ok(Identity { user: claims.sub.into(), name: claims.name, expires_s: claims.exp, rights })
-    }
-
-    fn check_times(&self, claims: &Claims) -> Result<(), &'static str> {
-        let now = now_s();
-        if claims.exp <= now {
-            return Err("expired");
-        }
-        if claims.exp > now + self.lifetime_max_s + LEEWAY_S as f64 {
-            return Err("lives longer than --jwt-lifetime-max-s");
-        }
-        if claims.iat.is_some_and(|iat| iat > now + LEEWAY_S as f64) {
-            return Err("issued in the future");
-        }
-        Ok(())
-    }
-
-    fn rights(&self, claim: Option<BTreeMap<String, String>>) -> Result<Rights, &'static str> {
-        match claim {
-            Some(claim) => Rights::read(claim, &self.roles),
-            None if self.require_rooms_claim => Err("no rooms claim"),
-            None => Ok(Rights::open()),
-        }
-    }
-
-    /// Makes a token for a guest: the user and the token. `None` outside demo mode.
+    /// Makes a token for a guest: the user and the token. `None` where guests are not welcome.
     pub fn guest(&self, name: &str) -> Option<(String, String)> {
-        #[derive(Serialize)]
-        struct Guest<'a> {
-            sub: &'a str,
-            name: &'a str,
-            iat: u64,
-            exp: u64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            iss: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            aud: Option<&'a str>,
-            rooms: BTreeMap<&'a str, &'a str>,
-        }
-        if !self.hands_out_guests {
-            return None;
-        }
-        let user = format!("guest-{}", &chance::id()[..12]);
-        let iat = now_s() as u64;
-        let lifetime_s = GUEST_LIFETIME_S.min(self.lifetime_max_s as u64);
-        let (iss, aud) = (self.issuer.as_deref(), self.audience.as_deref());
-        let rooms = BTreeMap::from([("*", "rw")]);
-        let guest = Guest { sub: &user, name, iat, exp: iat + lifetime_s, iss, aud, rooms };
-        let token = encode(&Header::new(Algorithm::HS256), &guest, &self.signing).ok()?;
-        Some((user, token))
-    }
-}
-
-fn validation(settings: &Settings) -> Validation {
-    let mut validation = Validation::new(Algorithm::HS256);
-    validation.leeway = LEEWAY_S;
-    validation.validate_nbf = true;
-    validation.required_spec_claims = ["exp", "sub"].map(str::to_owned).into();
-    match &settings.jwt_audience {
-        Some(audience) => {
-            validation.set_audience(&[audience]);
-            validation.required_spec_claims.insert("aud".into());
-        }
-        None => validation.validate_aud = false,
-    }
-    if let Some(issuer) = &settings.jwt_issuer {
-        validation.set_issuer(&[issuer]);
-        validation.required_spec_claims.insert("iss".into());
-    }
-    validation
-}
-
-fn reason(error: jsonwebtoken::errors::Error) -> &'static str {
-    use jsonwebtoken::errors::ErrorKind;
-    match error.kind() {
-        ErrorKind::ExpiredSignature => "expired",
-        ErrorKind::InvalidSignature => "wrong signature",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => "wrong algorithm",
-        ErrorKind::ImmatureSignature => "not valid yet",
-        ErrorKind::InvalidAudience => "wrong audience",
-        ErrorKind::InvalidIssuer => "wrong issuer",
-        _ => "claims unreadable or missing",
+        self.guests.as_ref()?.invite(name)
     }
 }
 
@@ -272,5 +199,4 @@ pub fn now_s() -> f64 {
 }
 
 #[cfg(test)]
-#[path = "auth_tests.rs"]
 mod tests;

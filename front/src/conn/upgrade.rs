@@ -12,7 +12,8 @@ use crate::serve::App;
 use crate::session::{self, Visitor};
 use axum::extract::Request;
 use axum::http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use axum::response::{IntoResponse, Response};
@@ -36,10 +37,14 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// otherwise make the system throw the frame away.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// The subprotocol (RFC 6455, 1.9): the only one that is ever answered. Browsers that offered a token as one need it.
+const PROTOCOL: &str = "stoa.v1";
+
 /// A request that may become a WebSocket.
 pub(crate) struct Handshake {
     accept: HeaderValue,
     extensions: Option<&'static str>,
+    offers_protocol: bool,
 }
 
 impl Handshake {
@@ -62,7 +67,8 @@ impl Handshake {
         let accept = STANDARD.encode(Sha1::new_with_prefix(key).chain_update(GUID).finalize());
         let accept = HeaderValue::try_from(accept).map_err(|_| Refusal::KEY)?;
         let offers = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter().filter_map(|value| value.to_str().ok());
-        Ok(Handshake { accept, extensions: deflate::negotiate(offers) })
+        let offers_protocol = has_token(headers, &SEC_WEBSOCKET_PROTOCOL, PROTOCOL);
+        Ok(Handshake { accept, extensions: deflate::negotiate(offers), offers_protocol })
     }
 
     /// Answers with 101 and serves the WebSocket.
@@ -85,6 +91,9 @@ impl Handshake {
         headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept);
+        if self.offers_protocol {
+            headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        }
         if let Some(extensions) = self.extensions {
             headers.insert(SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(extensions));
         }

@@ -338,6 +338,9 @@ pub enum Event {
         /// Base64, over `/sse`; over a WebSocket the bytes follow the frame in a binary message.
         payload: Option<String>,
     },
+    /// The token ends soon: send another with `auth.refresh`.
+    #[serde(rename = "auth.expiring")]
+    AuthExpiring { in_ms: u64 },
     /// This front stops and ends the connection next: come back after that time.
     #[serde(rename = "connection.closing")]
     ConnectionClosing { retry_after_ms: u64 },

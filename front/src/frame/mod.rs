@@ -10,10 +10,10 @@ pub mod listening;
 pub mod reply;
 
 pub use command::{
-    Command, Connect, Create, CursorAt, CursorOrNull, DevicesKick, DocClose, DocCursor, DocGet, DocInfo, DocOpen,
-    DocOps, DocRestore, DocSubmit, DocTag, DocUndo, Envelope, JoinOptions, MsgAppend, MsgEdit, MsgFinish, MsgNumber,
-    MsgPost, MsgRange, MsgReaction, MsgWrite, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet,
-    PresenceTyping, Recipient, RoomEmit, RoomGrant, RoomJoin, RoomKick, RoomOnly, RoomRevoke, split_binary,
+    AuthRefresh, Command, Connect, Create, CursorAt, CursorOrNull, DevicesKick, DocClose, DocCursor, DocGet, DocInfo,
+    DocOpen, DocOps, DocRestore, DocSubmit, DocTag, DocUndo, Envelope, JoinOptions, MsgAppend, MsgEdit, MsgFinish,
+    MsgNumber, MsgPost, MsgRange, MsgReaction, MsgWrite, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet,
+    PresenceTyping, Recipient, RoomEmit, RoomGrant, RoomJoin, RoomKick, RoomOnly, RoomRevoke, Token, split_binary,
 };
 pub use error::{Code, FrameError};
 pub use events::{
@@ -63,6 +63,8 @@ mod tests {
             "room.kicked",
             "room.access",
             "room.grant",
+            "auth.refresh",
+            "auth.expiring",
             "devices.list",
             "msg.posted",
             "msg.append",

@@ -1,10 +1,11 @@
 //! Who may ask, for requests that are not WebSockets.
 
-use crate::frame::{Code, FrameError, reply};
+use super::address::client_address;
+use crate::frame::{Code, FrameError, Token, reply};
 use crate::serve::PeerAddress;
 use crate::session::Device;
-use crate::settings::Settings;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT};
+use crate::settings::{AuthSettings, Settings};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
@@ -15,22 +16,15 @@ const PREFLIGHT_AGE: Duration = Duration::from_secs(600);
 
 /// Kept of what a client calls itself, in bytes: browsers take some 150.
 const AGENT_BYTES_MAX: usize = 256;
-/// Kept of an address that a proxy names, in bytes: the longest has 45.
-const ADDRESS_BYTES_MAX: usize = 64;
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// What a token among the subprotocols begins with: browsers can set no other header of a WebSocket.
+const BEARER_PROTOCOL: &str = "bearer.";
 
 /// Where a request comes from and what sent it, where connections are listed with their user.
 pub(super) fn device(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Option<Device> {
     if !settings.devices {
         return None;
     }
-    let forwarded = || {
-        // Only the last entry is from the proxy in front; whoever asks writes the others as they like.
-        let value = headers.get_all(X_FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
-        value.rsplit(',').next().map(|address| start(address.trim(), ADDRESS_BYTES_MAX))
-    };
-    let named = if settings.forwarded_for { forwarded() } else { None };
-    let address = named.or_else(|| peer.map(|peer| peer.0.to_string())).unwrap_or_default();
+    let address = peer.map(|peer| client_address(&settings.auth, headers, peer.0).to_string()).unwrap_or_default();
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Some(Device { address, agent: start(agent, AGENT_BYTES_MAX) })
 }
@@ -40,10 +34,28 @@ fn start(text: &str, bytes_max: usize) -> String {
     text.get(..bytes_max).unwrap_or(text).to_owned()
 }
 
+/// The token of a request, wherever it stands. Cookies are never looked at: browsers send them without being asked to.
+pub(super) fn token(settings: &AuthSettings, query: &str, headers: &HeaderMap) -> Result<Option<Token>, FrameError> {
+    let in_query = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token");
+    if in_query.is_some() && !settings.token_in_query {
+        // Not passed over: whoever sends it there would never learn that others may read it.
+        let message = "token: not in the address, which many log (this front runs without --token-in-query)";
+        return Err(FrameError::new(Code::AuthInvalid, message));
+    }
+    let in_query = || in_query.map(|(_, token)| token.into_owned());
+    Ok(bearer(headers).or_else(|| bearer_protocol(headers)).or_else(in_query).map(Token))
+}
+
 /// The token in `Authorization: Bearer`.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     Some(value.strip_prefix("Bearer ")?.trim().to_owned())
+}
+
+fn bearer_protocol(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let mut offers = values.flat_map(|value| value.split(','));
+    offers.find_map(|offer| Some(offer.trim().strip_prefix(BEARER_PROTOCOL)?.to_owned()))
 }
 
 /// An answer to a request that is refused as a whole: an error frame without an id.
@@ -61,7 +73,7 @@ pub(super) fn refusal(error: &FrameError) -> Response {
 
 /// Lets pages of the origins of `--allow-origin` read the answers.
 pub(super) fn cors(settings: &Settings) -> CorsLayer {
-    let origins = settings.allow_origin.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let origins = settings.auth.allow_origin.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let headers = ["last-event-id", super::rpc::CONNECTION].map(HeaderName::from_static);
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))

@@ -2,6 +2,8 @@
 //! the pages.
 
 mod access;
+pub(crate) mod address;
+mod body;
 mod rpc;
 mod sse;
 
@@ -9,8 +11,9 @@ use crate::auth::DISPLAY_NAME_BYTES_MAX;
 use crate::conn::upgrade::Handshake;
 use crate::serve::App;
 use crate::session::Visitor;
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY, RETRY_AFTER};
 use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
@@ -26,22 +29,33 @@ use tower_http::set_header::SetResponseHeaderLayer;
 const BODY_BYTES_MAX: usize = 4096;
 /// What pages may load: their own files and their own WebSocket. Styles may be inline because editors need it.
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; style-src 'self' 'unsafe-inline'; \
-                      img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'; object-src 'none'";
+                      img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// When somebody for whom there is no room may try again, in seconds.
+const FULL_RETRY_S: &str = "10";
 
 /// All routes.
 pub(crate) fn routes(app: Arc<App>) -> Router {
     let mut router = Router::new()
-        .route("/ws", get(upgrade).layer(middleware::from_fn_with_state(app.clone(), door)))
+        .route(
+            "/ws",
+            get(upgrade)
+                .layer(middleware::from_fn_with_state(app.clone(), room_for_one))
+                .layer(middleware::from_fn_with_state(app.clone(), door)),
+        )
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz));
     let listening = Router::new()
-        .route("/sse", get(sse::sse))
-        .route("/rpc", post(rpc::rpc).layer(DefaultBodyLimit::max(app.settings.frame_bytes_max)))
+        .route("/sse", get(sse::sse).layer(middleware::from_fn_with_state(app.clone(), room_for_one)))
+        .route("/rpc", post(rpc::rpc))
         .layer(middleware::from_fn_with_state(app.clone(), door))
         .layer(access::cors(&app.settings));
     router = router.merge(listening);
-    if app.settings.demo {
-        router = router.route("/demo/token", post(demo_token));
+    if app.settings.auth.takes_guests() {
+        router = router.route("/guest/token", post(guest_token));
+    }
+    if app.settings.auth.demo {
+        router = router.route("/demo/token", post(guest_token));
     }
     router = match &app.settings.pages {
         Some(pages) => router.fallback_service(ServeDir::new(pages)),
@@ -56,7 +70,7 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
     ] {
         router = router.layer(header(name, value));
     }
-    router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).with_state(app)
+    router.with_state(app)
 }
 
 /// What is served to the operator alone.
@@ -66,6 +80,14 @@ pub(crate) fn metrics_routes(app: Arc<App>) -> Router {
 
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     let mut text = app.metrics.render();
+    let (readings, failures) = app.auth.readings();
+    for (name, help, value) in [
+        ("key_readings", "Times that a set of keys was read again.", readings),
+        ("key_reading_failures", "Times that this was in vain.", failures),
+    ] {
+        text.push_str(&format!("# HELP stoa_front_{name}_total {help}\n# TYPE stoa_front_{name}_total counter\n"));
+        text.push_str(&format!("stoa_front_{name}_total {value}\n"));
+    }
     for (name, help, value) in [
         ("ready", "Whether rooms can be served.", usize::from(app.api.router().is_ready())),
         ("queued_bytes", "Bytes that wait for connections.", app.queued.bytes()),
@@ -86,14 +108,27 @@ async fn door(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     if app.drain.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "this front is stopping\n").into_response();
     }
-    if !origin_is_welcome(&app.settings.origins, request.headers()) {
+    if !origin_is_welcome(&app.settings.auth.origins, request.headers()) {
         return (StatusCode::FORBIDDEN, "this origin is not among --origins\n").into_response();
     }
     next.run(request).await
 }
 
+/// Nobody comes in while there are as many as there may be.
+async fn room_for_one(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.sessions.len() as u64 >= app.settings.auth.connections_max {
+        let message = "this front has as many connections as it may: come back later\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, FULL_RETRY_S)], message).into_response();
+    }
+    next.run(request).await
+}
+
 async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
-    let bearer = access::bearer(request.headers());
+    let query = request.uri().query().unwrap_or_default();
+    let bearer = match access::token(&app.settings.auth, query, request.headers()) {
+        Ok(bearer) => bearer,
+        Err(error) => return access::refusal(&error),
+    };
     let device = access::device(&app.settings, request.headers(), request.extensions().get());
     let visitor = Visitor { bearer, device };
     match Handshake::check(&request) {
@@ -115,6 +150,9 @@ async fn readyz(State(app): State<Arc<App>>) -> Response {
     if !app.api.router().is_ready() {
         return (StatusCode::SERVICE_UNAVAILABLE, "waiting for redis with the Stoa module\n").into_response();
     }
+    if !app.auth.is_ready() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the keys of tokens\n").into_response();
+    }
     "ready\n".into_response()
 }
 
@@ -123,7 +161,12 @@ struct Guest {
     name: String,
 }
 
-async fn demo_token(State(app): State<Arc<App>>, Json(guest): Json<Guest>) -> Response {
+async fn guest_token(State(app): State<Arc<App>>, body: Body) -> Response {
+    let guest: Guest = match body::read(body, "guest", BODY_BYTES_MAX).await.map(|body| serde_json::from_str(&body)) {
+        Ok(Ok(guest)) => guest,
+        Ok(Err(_)) => return (StatusCode::BAD_REQUEST, "{\"name\":\"…\"} is asked for\n").into_response(),
+        Err(error) => return access::refusal(&error),
+    };
     let name = guest.name.trim();
     if name.is_empty() || name.len() > DISPLAY_NAME_BYTES_MAX || name.chars().any(char::is_control) {
         let message = format!("name: 1 to {DISPLAY_NAME_BYTES_MAX} bytes without control characters\n");

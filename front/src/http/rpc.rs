@@ -2,13 +2,14 @@
 //! asks, so any front will do.
 
 use super::access::{bearer, refusal};
+use super::body;
 use crate::access::Actions;
 use crate::auth::Identity;
 use crate::frame::{Code, Command, Envelope, FrameError, reply};
 use crate::names::Room;
 use crate::serve::App;
 use crate::session::calls::{self, Caller};
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -23,9 +24,19 @@ const FRAMES_MAX: usize = 32;
 /// Names the connection of `/sse` that a command is for.
 pub(super) const CONNECTION: &str = "stoa-connection";
 
-pub(super) async fn rpc(State(app): State<Arc<App>>, headers: HeaderMap, body: Bytes) -> Response {
-    match asker(&app, &headers).and_then(|asker| Ok((asker, frames(&body)?))) {
-        Ok((asker, frames)) => answer(app, asker, frames).await,
+pub(super) async fn rpc(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
+    // First who asks: nobody else's bytes are taken in.
+    let asked: Result<_, FrameError> = async {
+        let asker = asker(&app, &headers).await?;
+        Ok((asker, body::read(body, "frame_bytes_max", app.settings.frame_bytes_max).await?))
+    }
+    .await;
+    let (asker, body) = match asked {
+        Ok(asked) => asked,
+        Err(error) => return refusal(&error),
+    };
+    match frames(&body) {
+        Ok(frames) => answer(app, asker, frames).await,
         Err(error) => refusal(&error),
     }
 }
@@ -38,9 +49,9 @@ struct Asker {
     is_mistaken: bool,
 }
 
-fn asker(app: &App, headers: &HeaderMap) -> Result<Asker, FrameError> {
+async fn asker(app: &App, headers: &HeaderMap) -> Result<Asker, FrameError> {
     let missing = || FrameError::new(Code::AuthRequired, "Authorization: a bearer token is missing");
-    let identity = app.auth.verify(&bearer(headers).ok_or_else(missing)?)?;
+    let identity = app.auth.verify(&bearer(headers).ok_or_else(missing)?).await?;
     let named = headers.get(CONNECTION).map(|value| value.to_str().unwrap_or_default());
     let is_mistaken = named.is_some_and(|id| !app.auth.owns_connection(&identity.user, id));
     let connection = named.filter(|_| !is_mistaken).unwrap_or_default().into();
@@ -48,8 +59,7 @@ fn asker(app: &App, headers: &HeaderMap) -> Result<Asker, FrameError> {
     Ok(Asker { identity, caller, is_mistaken })
 }
 
-fn frames(body: &[u8]) -> Result<Vec<&str>, FrameError> {
-    let text = std::str::from_utf8(body).map_err(|_| FrameError::new(Code::InvalidFrame, "the body is UTF-8"))?;
+fn frames(text: &str) -> Result<Vec<&str>, FrameError> {
     let frames: Vec<&str> = text.split('\n').filter(|line| !line.trim_ascii().is_empty()).collect();
     match frames.len() {
         0 => Err(FrameError::new(Code::InvalidFrame, "the body is one frame, or several with a newline between")),

@@ -3,7 +3,7 @@
 //! The session behind it is the one of a WebSocket. It hears `connect` at the start and nothing more; what it sends is
 //! pulled by the body of the response, so a reader that is slow is bounded by the same queue.
 
-use super::access::{bearer, device, refusal};
+use super::access::{device, refusal, token};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Parcel};
 use crate::frame::listening::{Positions, Resume, answer_of, block};
@@ -42,9 +42,11 @@ pub(super) async fn sse(
 ) -> Response {
     let query = query.unwrap_or_default();
     let asked = |name| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
-    let in_query = asked("token").filter(|_| app.settings.token_in_query);
-    let token = bearer(&headers).or(in_query.map(|token| token.into_owned()));
-    let opened = open(&app, token.as_deref(), asked("resume").as_deref(), &headers);
+    let resume = asked("resume");
+    let opened = match token(&app.settings.auth, &query, &headers) {
+        Ok(token) => open(&app, token.as_ref().map(|token| token.0.as_str()), resume.as_deref(), &headers).await,
+        Err(error) => Err(error),
+    };
     let (conn, frame, positions) = match opened {
         Ok(opened) => opened,
         Err(error) => return refusal(&error),
@@ -75,10 +77,10 @@ pub(super) async fn sse(
 type Opened = (Arc<Conn>, String, Positions);
 
 /// Checks all that can be checked before the stream begins.
-fn open(app: &App, token: Option<&str>, resume: Option<&str>, headers: &HeaderMap) -> Result<Opened, FrameError> {
+async fn open(app: &App, token: Option<&str>, resume: Option<&str>, headers: &HeaderMap) -> Result<Opened, FrameError> {
     let missing = || FrameError::new(Code::AuthRequired, "Authorization: a bearer token is missing");
     let token = token.ok_or_else(missing)?;
-    let identity = app.auth.verify(token)?;
+    let identity = app.auth.verify(token).await?;
     let mut resume = resume.map_or_else(|| Ok(Resume::default()), Resume::parse)?;
     if resume.len() > ROOMS_MAX {
         return Err(FrameError::new(Code::TooLarge, format!("resume: at most {ROOMS_MAX} rooms in one stream")));

@@ -3,14 +3,54 @@
 use super::shard::{Profile, Shard};
 use super::subscriptions::Listener;
 use crate::acks::Ack;
+use crate::settings::Secret;
+use crate::tls;
 use fred::types::Value;
-use fred::types::config::Config;
+use fred::types::config::{Config, TlsConnector};
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
+
+const FORM: &str = "the Redis URL is not of the form redis://[user:password@]host:port, or rediss:// for TLS";
 
 /// The servers that hold rooms. With one server there is one shard; several are told apart by slot.
 pub struct ShardRouter {
     shards: Vec<Arc<Shard>>,
+}
+
+/// How a server is reached.
+#[derive(Debug)]
+pub struct Access {
+    /// `redis://[user:password@]host:port`, or with `rediss` over TLS.
+    pub url: Secret,
+    /// The password, if it is not in the URL.
+    pub password: Option<Secret>,
+    /// The certificates of whoever vouches for the server, if not the system's.
+    pub authorities: Option<PathBuf>,
+}
+
+impl Access {
+    fn config(&self) -> Result<Config, String> {
+        let url = self.url.reveal();
+        let (is_secure, rest) = match (url.strip_prefix("redis://"), url.strip_prefix("rediss://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => return Err(FORM.into()),
+        };
+        if self.authorities.is_some() && !is_secure {
+            return Err("--redis-ca is for rediss://: over redis:// nobody would be checked".into());
+        }
+        // The library's message could repeat the URL, and with it the password.
+        let mut config = Config::from_url_centralized(&format!("redis://{rest}")).map_err(|_| FORM.to_owned())?;
+        if let Some(password) = &self.password {
+            config.password = Some(password.reveal().to_owned());
+        }
+        if is_secure {
+            let connector = TlsConnector::Rustls(tls::client(self.authorities.as_deref())?.into());
+            config.tls = Some(connector.into());
+        }
+        Ok(config)
+    }
 }
 
 /// Why a command has no answer.
@@ -26,11 +66,8 @@ pub enum CallError {
 
 impl ShardRouter {
     /// The router of a single server.
-    pub fn single(redis_url: &str, profile: Profile, tasks: &TaskTracker) -> Result<Self, String> {
-        // The library's message could repeat the URL, and with it the password.
-        let config = Config::from_url_centralized(redis_url)
-            .map_err(|_| "the Redis URL is not of the form redis://[user:password@]host:port".to_owned())?;
-        Ok(ShardRouter { shards: vec![Shard::start(config, profile, tasks)?] })
+    pub fn single(access: &Access, profile: Profile, tasks: &TaskTracker) -> Result<Self, String> {
+        Ok(ShardRouter { shards: vec![Shard::start(access.config()?, profile, tasks)?] })
     }
 
     /// Runs a command on the server that holds `channel`'s room, and waits until what it wrote is where `ack` says.

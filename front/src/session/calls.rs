@@ -33,7 +33,7 @@ pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
     use Command::*;
     let (room, action) = match command {
         Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
-        DevicesList | DevicesKick(_) => return None,
+        AuthRefresh(_) | DevicesList | DevicesKick(_) => return None,
         RoomEmit(it) => (&it.room, Action::Talk),
         RoomGrant(it) => (&it.room, Action::Manage),
         RoomRevoke(it) => (&it.room, Action::Manage),
@@ -130,6 +130,7 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
             nothing()
         }
         Command::Connect(_)
+        | Command::AuthRefresh(_)
         | Command::RoomJoin(_)
         | Command::RoomLeave(_)
         | Command::DocOpen(_)

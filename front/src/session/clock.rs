@@ -56,7 +56,14 @@ impl Session {
             Some(at) => at + self.app.settings.pong_timeout(),
             None => self.last_heard + self.ping_after(),
         };
-        life.min(Instant::now() + identity.remaining().min(EXPIRY_CHECK))
+        let remaining = identity.remaining();
+        let until_told = self.expiring().map_or(remaining, |before| remaining.saturating_sub(before));
+        life.min(Instant::now() + until_told.min(EXPIRY_CHECK))
+    }
+
+    /// How long before the end of its token this connection is still to be told of it. Not before its first answer.
+    fn expiring(&self) -> Option<Duration> {
+        self.app.settings.auth.auth_expiring().filter(|_| !self.is_expiring && !self.barrier)
     }
 
     /// The silence after which this connection is pinged: never longer than what clients are told.
@@ -83,6 +90,11 @@ impl Session {
         };
         if identity.expires_s <= now_s() {
             return Some(CloseReason::AuthExpired);
+        }
+        let remaining = identity.remaining();
+        if self.expiring().is_some_and(|before| remaining <= before) {
+            self.is_expiring = true;
+            self.conn.reply(reply::expiring_frame(remaining));
         }
         let now = Instant::now();
         if self.away_at().is_some_and(|at| at <= now) {

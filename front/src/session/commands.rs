@@ -1,11 +1,13 @@
 //! Commands that change what the connection is part of, and the way of the others to `calls`.
 
 use super::calls::{self, Caller};
-use super::{Device, Done, Effect, Membership, Session, Visitor};
+use super::{Done, Effect, Membership, Session};
 use crate::access::{Action, Actions, Allowance};
 use crate::auth::Identity;
 use crate::close::CloseReason;
-use crate::frame::{Code, Command, Connect, DocClose, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, reply};
+use crate::frame::{
+    AuthRefresh, Code, Command, Connect, DocClose, DocOpen, FrameError, JoinOptions, Presence, PresenceSet, reply,
+};
 use crate::module_api::{Here, Opened};
 use crate::names::{self, LOG, PRESENCE, Room};
 use crate::relay::access::Claim;
@@ -48,6 +50,7 @@ impl Session {
         }
         match command {
             Command::Connect(_) => Err(FrameError::new(Code::InvalidArgument, "this connection is connected already")),
+            Command::AuthRefresh(refresh) => Ok(self.refresh(id, identity, refresh)),
             Command::RoomJoin(join) => {
                 let options = JoinOptions { positions: join.positions, presence: join.presence };
                 self.join(id, &identity, &join.room, options)
@@ -74,37 +77,77 @@ impl Session {
         Ok(done(id, calls::call(self.app.api.clone(), caller, room, command)))
     }
 
+    /// Learns who this is. `connect` is answered when the rooms are joined.
     fn connect(&mut self, id: Option<u64>, connect: Connect) -> BoxFuture<'static, Done> {
         self.barrier = true;
-        let refuse = |code: FrameError, effect| {
-            let done = Done { id, result: Err(code), effect };
-            Box::pin(std::future::ready(done)) as BoxFuture<'static, Done>
-        };
-        let Visitor { bearer, device } = self.visitor.take().map(|visitor| *visitor).unwrap_or_default();
-        let Some(token) = connect.token.or(bearer) else {
-            let error = FrameError::new(Code::AuthRequired, "token: connect needs one");
-            return refuse(error, Effect::Live(Vec::new()));
-        };
-        let identity = match self.app.auth.verify(&token) {
-            Ok(identity) => Arc::new(identity),
-            Err(error) => {
-                let expired = error.code == Code::AuthExpired;
-                let reason = if expired { CloseReason::AuthExpired } else { CloseReason::AuthInvalid };
-                return refuse(error, Effect::Close(reason));
+        let bearer = || self.visitor.as_ref().and_then(|visitor| visitor.bearer.clone());
+        let (app, token) = (self.app.clone(), connect.token.or_else(bearer));
+        Box::pin(async move {
+            let missing = || FrameError::new(Code::AuthRequired, "token: connect needs one");
+            let verified = match token {
+                Some(token) => app.auth.verify(&token.0).await,
+                None => Err(missing()),
+            };
+            match verified {
+                Ok(identity) => {
+                    let effect = Effect::Connected(Box::new((identity, connect.resume)));
+                    Done { id, result: Ok(String::new()), effect }
+                }
+                Err(error) => {
+                    let effect = match error.code {
+                        Code::AuthExpired => Effect::Close(CloseReason::AuthExpired),
+                        Code::AuthInvalid => Effect::Close(CloseReason::AuthInvalid),
+                        // Without a token, or while there are no keys: there may be another attempt.
+                        _ => Effect::Live(Vec::new()),
+                    };
+                    Done { id, result: Err(error), effect }
+                }
             }
-        };
-        self.identity = Some(identity.clone());
-        self.resume(id, identity, device, connect.resume)
+        })
+    }
+
+    /// Goes on with another token of the same user.
+    fn refresh(&mut self, id: Option<u64>, identity: Arc<Identity>, refresh: AuthRefresh) -> BoxFuture<'static, Done> {
+        self.barrier = true;
+        let app = self.app.clone();
+        Box::pin(async move {
+            let verified = app.auth.verify(&refresh.token.0).await.and_then(|new| {
+                if new.user == identity.user {
+                    return Ok(new);
+                }
+                let message = "token: of another user; a connection stays its user's";
+                Err(FrameError::new(Code::AuthInvalid, message))
+            });
+            match verified {
+                Ok(new) => {
+                    let result = Ok(reply::refreshed(new.remaining()));
+                    Done { id, result, effect: Effect::Refreshed(Box::new(new)) }
+                }
+                // The token that it has is still good.
+                Err(error) => Done { id, result: Err(error), effect: Effect::Live(Vec::new()) },
+            }
+        })
+    }
+
+    /// Takes on what the new token says. The rooms say what comes of it, and take out who may not read any more.
+    pub(super) fn go_on_as(&mut self, identity: Identity) {
+        for room in self.rooms.iter() {
+            self.app.hub.renew(room, self.member, identity.actions(room));
+        }
+        // Who sends one that ends soon, too, knows it from the answer: telling them would go on without an end.
+        self.is_expiring = self.app.settings.auth.auth_expiring().is_some_and(|before| identity.remaining() <= before);
+        self.identity = Some(Arc::new(identity));
     }
 
     /// Joins the personal room and those that the client was in before, and answers `connect`.
-    fn resume(
+    pub(super) fn resume(
         &mut self,
         id: Option<u64>,
         identity: Arc<Identity>,
-        device: Option<Device>,
         rooms: BTreeMap<String, JoinOptions>,
     ) -> BoxFuture<'static, Done> {
+        self.identity = Some(identity.clone());
+        let device = self.visitor.take().and_then(|visitor| visitor.device);
         let personal = identity.personal_room();
         let own = Arc::new(Allowance::new(identity.actions(&personal)));
         self.rooms.enter(personal.clone(), Membership::Joined, own);

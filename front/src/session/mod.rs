@@ -12,7 +12,7 @@ mod rooms;
 use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::conn::Conn;
-use crate::frame::{Code, Command, Envelope, FrameError, reply, split_binary};
+use crate::frame::{Code, Command, Envelope, FrameError, JoinOptions, Token, reply, split_binary};
 use crate::names::Room;
 use crate::relay::room::MemberId;
 use crate::serve::App;
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use rooms::{Membership, Rooms};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,6 +38,10 @@ pub(crate) enum Effect {
     /// Joined for the first time; or not, if the join failed.
     Joined(Vec<(Room, bool)>),
     Close(CloseReason),
+    /// Somebody has said who they are, and which rooms they come back to; the answer is still to come.
+    Connected(Box<(Identity, BTreeMap<String, JoinOptions>)>),
+    /// The connection goes on with another token of the same user.
+    Refreshed(Box<Identity>),
 }
 
 /// A command that has come to its end.
@@ -57,7 +61,7 @@ impl Done {
 #[derive(Debug, Default)]
 pub(crate) struct Visitor {
     /// The token in the request.
-    pub(crate) bearer: Option<String>,
+    pub(crate) bearer: Option<Token>,
     /// Where they come from, and what they call themselves; only where devices are listed.
     pub(crate) device: Option<Device>,
 }
@@ -90,6 +94,8 @@ struct Session {
     /// When the last command came that was no ping.
     last_command: Instant,
     is_away: bool,
+    /// It was told that its token ends soon.
+    is_expiring: bool,
     pinged_at: Option<Instant>,
     /// When the wheel wakes this connection.
     wakes_at: Option<Instant>,
@@ -170,6 +176,7 @@ impl Session {
             last_heard: now,
             last_command: now,
             is_away: false,
+            is_expiring: false,
             pinged_at: None,
             wakes_at: None,
             leaves_at: None,
@@ -306,6 +313,12 @@ impl Session {
     }
 
     fn finish(&mut self, done: Done) -> Option<CloseReason> {
+        if let Effect::Connected(connected) = done.effect {
+            let (identity, rooms) = *connected;
+            let answer = self.resume(done.id, Arc::new(identity), rooms);
+            self.begin(answer);
+            return None;
+        }
         self.app.metrics.refusals.add(usize::from(done.result.is_err()));
         self.conn.reply(match (&done.result, done.id) {
             (Ok(ok), Some(id)) => reply::reply_frame(id, ok),
@@ -313,8 +326,9 @@ impl Session {
             (Err(error), id) => reply::error_frame(id, error),
         });
         match done.effect {
-            Effect::Nothing => return None,
+            Effect::Nothing | Effect::Connected(_) => return None,
             Effect::Close(reason) => return Some(reason),
+            Effect::Refreshed(identity) => self.go_on_as(*identity),
             Effect::Live(rooms) => {
                 for room in rooms {
                     self.app.hub.live(&room, self.member);

@@ -1,45 +1,22 @@
-//! Settings: flags, environment variables, and files for secrets.
+//! Settings: flags, environment variables, and files for secrets. Each group has a file of its own.
 
 mod access;
+mod auth;
+mod keys;
+mod secret;
 
 pub use access::AccessSettings;
+pub use auth::{AuthSettings, ForwardedHeader};
+pub use keys::{JwksAlgorithm, KeyFile, KeySet};
+pub use secret::Secret;
 
 use crate::acks::{Ack, Acks, RoomAck};
+use crate::redis::topology::Access;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 use std::time::Duration;
-
-/// A text that is never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` out of logs.
-    pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
-    }
-    /// The text itself, for the one place that needs it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
-}
-
-impl FromStr for Secret {
-    type Err = std::convert::Infallible;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Secret::new(text))
-    }
-}
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,49 +37,28 @@ pub struct Settings {
     /// Address for `/metrics`, which is not for the public; without it nothing is served there.
     #[arg(long, env = "STOA_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Redis with the Stoa module: `redis://user:password@host:port`.
+    /// Redis with the Stoa module: `redis://user:password@host:port`, or `rediss://` for TLS.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: Secret,
     /// File that holds the Redis URL; wins over --redis-url.
     #[arg(long, env = "REDIS_URL_FILE")]
     pub redis_url_file: Option<PathBuf>,
+    /// File that holds the password for Redis; wins over that in the URL.
+    #[arg(long, env = "REDIS_PASSWORD_FILE")]
+    pub redis_password_file: Option<PathBuf>,
+    /// Certificates (PEM) of the authorities that vouch for a Redis behind `rediss://`; without it those of the system.
+    #[arg(long, env = "REDIS_CA")]
+    pub redis_ca: Option<PathBuf>,
     /// First part of every key and channel; fronts with the same prefix share rooms.
     #[arg(long, env = "STOA_PREFIX", default_value = "stoa")]
     pub prefix: String,
 
-    /// Shared secret of the tokens (HS256), at least 32 bytes.
-    #[arg(long, env = "STOA_JWT_SECRET", hide_env_values = true)]
-    pub jwt_secret: Option<Secret>,
-    /// File that holds the shared secret; wins over --jwt-secret.
-    #[arg(long, env = "STOA_JWT_SECRET_FILE")]
-    pub jwt_secret_file: Option<PathBuf>,
-    /// Audience that every token must name.
-    #[arg(long, env = "STOA_JWT_AUDIENCE")]
-    pub jwt_audience: Option<String>,
-    /// Issuer that every token must name.
-    #[arg(long, env = "STOA_JWT_ISSUER")]
-    pub jwt_issuer: Option<String>,
-    /// Longest remaining life of a token that is accepted, in seconds.
-    #[arg(long, env = "STOA_JWT_LIFETIME_MAX_S", default_value_t = 24 * 3600)]
-    pub jwt_lifetime_max_s: u64,
-    /// Refuse tokens without a `rooms` claim instead of opening all rooms to them.
-    #[arg(long, env = "STOA_REQUIRE_ROOMS_CLAIM", value_parser = FalseyValueParser::new())]
-    pub require_rooms_claim: bool,
+    /// Who may come in, and from where.
+    #[command(flatten)]
+    pub auth: AuthSettings,
     /// Roles.
     #[command(flatten)]
     pub access: AccessSettings,
-    /// Hand out guest tokens to everybody. Several demo fronts need the same --jwt-secret.
-    #[arg(long, env = "STOA_DEMO", value_parser = FalseyValueParser::new())]
-    pub demo: bool,
-    /// Origins that browsers may connect from, separated by commas; empty: any (the token is never a cookie).
-    #[arg(long, env = "STOA_ORIGINS", value_delimiter = ',')]
-    pub origins: Vec<String>,
-    /// Origins whose pages may read the answers of `/sse` and `/rpc`, separated by commas; empty: none but the own.
-    #[arg(long, env = "STOA_ALLOW_ORIGIN", value_delimiter = ',')]
-    pub allow_origin: Vec<String>,
-    /// Take the token of `/sse` from `?token=` too. Addresses are logged by many: only for clients that cannot set headers.
-    #[arg(long, env = "STOA_TOKEN_IN_QUERY", value_parser = FalseyValueParser::new())]
-    pub token_in_query: bool,
     /// Directory of the pages to serve at `/`.
     #[arg(long, env = "STOA_PAGES")]
     pub pages: Option<PathBuf>,
@@ -133,9 +89,6 @@ pub struct Settings {
     /// them to their user, `devices.kick` ends one. Costs a call to Redis per connection and beat.
     #[arg(long, env = "STOA_DEVICES", value_parser = FalseyValueParser::new())]
     pub devices: bool,
-    /// Take the address of a connection from the last entry of `X-Forwarded-For`: only behind a proxy that adds it.
-    #[arg(long, env = "STOA_FORWARDED_FOR", value_parser = FalseyValueParser::new())]
-    pub forwarded_for: bool,
     /// Time without a command, in milliseconds, after which a connection counts as `away` where it is listed; 0: never.
     #[arg(long, env = "STOA_AWAY_AFTER_MS", default_value_t = 0)]
     pub away_after_ms: u64,
@@ -197,26 +150,17 @@ impl Settings {
         let mut settings = Settings::parse_from(["stoa-front"]);
         settings.listen = SocketAddr::from(([127, 0, 0, 1], 0));
         settings.redis_url = Secret::new(redis_url);
-        settings.jwt_secret = Some(Secret::new(jwt_secret));
+        settings.auth.jwt_secret = Some(Secret::new(jwt_secret));
         settings.threads = 1;
         settings.drain_ms = 0;
         settings
     }
 
-    /// The Redis URL, from its file if there is one.
-    pub fn redis_url(&self) -> Result<Secret, String> {
-        match &self.redis_url_file {
-            Some(file) => read_secret(file),
-            None => Ok(self.redis_url.clone()),
-        }
-    }
-
-    /// The secret of the tokens, from its file if there is one.
-    pub fn jwt_secret(&self) -> Result<Option<Secret>, String> {
-        match &self.jwt_secret_file {
-            Some(file) => read_secret(file).map(Some),
-            None => Ok(self.jwt_secret.clone()),
-        }
+    /// How Redis is reached, with what the files say.
+    pub fn redis(&self) -> Result<Access, String> {
+        let url = Secret::of(Some(&self.redis_url), self.redis_url_file.as_deref())?.unwrap_or_else(|| Secret::new(""));
+        let password = Secret::of(None, self.redis_password_file.as_deref())?;
+        Ok(Access { url, password, authorities: self.redis_ca.clone() })
     }
 
     /// Refuses what cannot work, in words that say what to do.
@@ -257,11 +201,6 @@ impl Settings {
     }
 }
 
-fn read_secret(file: &Path) -> Result<Secret, String> {
-    let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-    Ok(Secret::new(text.trim_end_matches(['\r', '\n'])))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,15 +209,6 @@ mod tests {
     fn secrets_are_never_printed() {
         let settings = Settings::for_tests("redis://:hunter2@h:1", "hunter2-hunter2");
         assert!(!format!("{settings:?}").contains("hunter2"));
-    }
-
-    #[test]
-    fn a_secret_from_a_file_wins_and_loses_its_line_end() {
-        let file = std::env::temp_dir().join(format!("stoa-secret-{}", std::process::id()));
-        std::fs::write(&file, "from-file\n").unwrap();
-        let settings = Settings { jwt_secret_file: Some(file.clone()), ..Settings::for_tests("", "from-flag") };
-        assert_eq!(settings.jwt_secret().unwrap().unwrap().reveal(), "from-file");
-        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

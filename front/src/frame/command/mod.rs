@@ -10,8 +10,8 @@ pub use doc::{
 };
 pub use msg::{MsgAppend, MsgEdit, MsgFinish, MsgNumber, MsgPost, MsgRange, MsgReaction, MsgWrite};
 pub use room::{
-    Connect, DevicesKick, JoinOptions, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet, PresenceTyping,
-    Recipient, RoomEmit, RoomGrant, RoomJoin, RoomKick, RoomOnly, RoomRevoke,
+    AuthRefresh, Connect, DevicesKick, JoinOptions, Payload, Presence, PresenceCursor, PresenceGet, PresenceSet,
+    PresenceTyping, Recipient, RoomEmit, RoomGrant, RoomJoin, RoomKick, RoomOnly, RoomRevoke, Token,
 };
 
 use super::error::{Code, FrameError};
@@ -105,6 +105,8 @@ macro_rules! commands {
 commands! {
     /// Always the first.
     "connect" => Connect(Connect),
+    /// Goes on with another token of the same user.
+    "auth.refresh" => AuthRefresh(AuthRefresh),
     /// Joins a room and brings its streams up to date.
     "room.join" => RoomJoin(RoomJoin),
     /// Leaves a room.

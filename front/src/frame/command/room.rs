@@ -9,15 +9,35 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+
+/// A JWT, which is never printed.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transparent)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(token)")
+    }
+}
 
 /// `connect`
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct Connect {
     /// The JWT, unless it came in the `Authorization` header.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// Rooms to join at once.
     #[serde(default)]
     pub resume: BTreeMap<String, JoinOptions>,
+}
+
+/// `auth.refresh`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub struct AuthRefresh {
+    /// The new JWT, of the same user.
+    pub token: Token,
 }
 
 /// How a room is joined.

@@ -279,6 +279,16 @@ pub fn closing_frame(retry_after: Duration) -> String {
     format!("{{\"event\":\"connection.closing\",\"retry_after_ms\":{}}}", retry_after.as_millis())
 }
 
+/// What `auth.refresh` answers: how long the new token lasts.
+pub fn refreshed(remaining: Duration) -> String {
+    format!("{{\"expires_in_ms\":{}}}", remaining.as_millis())
+}
+
+/// The event that says that the token ends soon.
+pub fn expiring_frame(remaining: Duration) -> String {
+    format!("{{\"event\":\"auth.expiring\",\"in_ms\":{}}}", remaining.as_millis())
+}
+
 /// The event that says that this connection was taken out of a room, for a kick whose own event was lost.
 pub fn kicked_frame(room: &str) -> String {
     format!("{{\"event\":\"room.kicked\",\"room\":{}}}", quoted(room))

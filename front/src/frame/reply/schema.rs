@@ -31,6 +31,8 @@ pub enum ReplyId {
 #[allow(dead_code, missing_docs)]
 pub struct Answers {
     pub connect: Connected,
+    #[serde(rename = "auth.refresh")]
+    pub auth_refresh: Refreshed,
     #[serde(rename = "room.join")]
     pub room_join: Joined,
     #[serde(rename = "room.leave")]
@@ -309,6 +311,14 @@ pub struct Connected {
     ping_interval_ms: u64,
     /// Per room what `room.join` answers, or `{"error":…}`.
     rooms: BTreeMap<String, RoomAnswer>,
+}
+
+/// The answer of `auth.refresh`.
+#[derive(Debug, JsonSchema)]
+#[allow(dead_code)]
+pub struct Refreshed {
+    /// How long the new token lasts.
+    expires_in_ms: u64,
 }
 
 /// The answer for one room of `connect`.

@@ -11,7 +11,7 @@ use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
 use crate::access::Actions;
 use crate::close::CloseReason;
 use crate::conn::{Batch, Conn, Event};
-use crate::frame::{FrameError, reply};
+use crate::frame::{Code, FrameError, reply};
 use crate::module_api::{AccessList, Change, Here, Opened};
 use crate::names::{ACCESS, Room};
 use bytes::Bytes;
@@ -205,7 +205,12 @@ impl Actor {
     fn control(&mut self, message: Control) {
         match message {
             Control::Join { joiner, streams, here, answer } => {
-                let Joiner { conn, member, user, claim } = joiner;
+                let Joiner { conn, member, user, claim, is_member } = joiner;
+                if is_member && !self.state.has(member) {
+                    // It is on its way to hear that it is out.
+                    let _ = answer.send(Err(FrameError::new(Code::NotJoined, "join the room first")));
+                    return;
+                }
                 let connection = conn.id.clone();
                 conn.regain(&self.room);
                 self.conns.insert(member, conn);

@@ -51,6 +51,8 @@ pub struct Joiner {
     pub user: Arc<str>,
     /// What it may do.
     pub claim: Claim,
+    /// It is in the room, and only opens more of it.
+    pub is_member: bool,
 }
 
 /// What somebody finds who has joined.

@@ -28,11 +28,16 @@ const PERSONAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Running = Result<BoxFuture<'static, Done>, FrameError>;
 
+/// A room, where to look up what is allowed there, and what the join came to.
+type Entered = (Room, Arc<Allowance>, Result<Joined, FrameError>);
+
 /// A join that is checked and ready.
 struct Plan {
     room: Room,
     ask: Ask,
     here: Option<Here>,
+    /// It only opens more of a room that it is in.
+    is_member: bool,
 }
 
 impl Session {
@@ -150,7 +155,7 @@ impl Session {
         let device = self.visitor.take().and_then(|visitor| visitor.device);
         let personal = identity.personal_room();
         let own = Arc::new(Allowance::new(identity.actions(&personal)));
-        self.rooms.enter(personal.clone(), Membership::Joined, own);
+        self.rooms.enter(personal.clone(), Membership::Joined, own.clone());
         let plans: Vec<(String, Result<Plan, FrameError>)> = rooms
             .into_iter()
             .map(|(name, options)| {
@@ -163,7 +168,7 @@ impl Session {
             let here = Here::new(identity.user.clone(), self.conn.id.clone(), "{}".to_owned());
             Here { private: Some(note), ..here }
         });
-        let subscribed = self.call_join(Plan { room: personal.clone(), ask: Vec::new(), here });
+        let subscribed = self.call_join(Plan { room: personal.clone(), ask: Vec::new(), here, is_member: false });
         let joins: Vec<_> =
             plans.into_iter().map(|(name, plan)| (name, plan.map(|plan| self.call_join(plan)))).collect();
         let (connection, ping_interval_ms) = (self.conn.id.clone(), self.app.settings.ping_interval_ms);
@@ -172,14 +177,14 @@ impl Session {
             let joins = join_all(joins.into_iter().map(|(name, join)| async move {
                 match join {
                     Ok(join) => {
-                        let (room, answer) = join.await;
-                        (name, Some((room, answer.is_ok())), answer)
+                        let (room, allowance, answer) = join.await;
+                        (name, Some((room, answer.is_ok().then_some(allowance))), answer)
                     }
                     Err(error) => (name, None, Err(error)),
                 }
             }));
             let (_, joins) = tokio::join!(personal_joined, joins);
-            let (mut rooms, mut effects) = (Vec::new(), vec![(personal, true)]);
+            let (mut rooms, mut effects) = (Vec::new(), vec![(personal, Some(own))]);
             for (name, effect, answer) in joins {
                 effects.extend(effect);
                 rooms.push(match answer {
@@ -201,8 +206,8 @@ impl Session {
         self.barrier = true;
         let join = self.call_join(plan);
         Ok(Box::pin(async move {
-            let (room, answer) = join.await;
-            let effect = Effect::Joined(vec![(room, answer.is_ok())]);
+            let (room, allowance, answer) = join.await;
+            let effect = Effect::Joined(vec![(room, answer.is_ok().then_some(allowance))]);
             Done { id, result: answer.map(|it| reply::joined(&name, &it.grant, &it.parts)), effect }
         }))
     }
@@ -225,7 +230,7 @@ impl Session {
             let allowance = if room.is_personal() { identity.actions(&room) } else { Actions::NONE };
             self.rooms.enter(room.clone(), Membership::Joining, Arc::new(Allowance::new(allowance)));
         }
-        Ok(Plan { room, ask, here })
+        Ok(Plan { room, ask, here, is_member: false })
     }
 
     fn here(&self, identity: &Identity, presence: Presence) -> Result<Here, FrameError> {
@@ -235,16 +240,17 @@ impl Session {
         Ok(Here { chosen: presence.status, ..here })
     }
 
-    fn call_join(&self, plan: Plan) -> impl Future<Output = (Room, Result<Joined, FrameError>)> + Send + 'static {
+    fn call_join(&self, plan: Plan) -> impl Future<Output = Entered> + Send + 'static {
         let identity = self.identity.as_ref();
         let user = identity.map_or_else(|| "".into(), |identity| identity.user.clone());
         let token = identity.map_or(Actions::NONE, |identity| identity.actions(&plan.room));
-        let claim = Claim { token, allowance: self.rooms.allowance(&plan.room).cloned().unwrap_or_default() };
-        let joiner = Joiner { conn: self.conn.clone(), member: self.member, user, claim };
+        let allowance = self.rooms.allowance(&plan.room).cloned().unwrap_or_default();
+        let claim = Claim { token, allowance: allowance.clone() };
+        let joiner = Joiner { conn: self.conn.clone(), member: self.member, user, claim, is_member: plan.is_member };
         let hub: Arc<Hub> = self.app.hub.clone();
         async move {
             let answer = hub.join(&plan.room, joiner, plan.ask, plan.here).await;
-            (plan.room, answer)
+            (plan.room, allowance, answer)
         }
     }
 
@@ -268,14 +274,14 @@ impl Session {
         let stream = names::document(&open.doc)?;
         let ask = ask_one(stream.clone(), open.position)?;
         self.barrier = true;
-        let join = self.call_join(Plan { room: room.clone(), ask: vec![ask], here: None });
+        let join = self.call_join(Plan { room: room.clone(), ask: vec![ask], here: None, is_member: true });
         let api = self.app.api.clone();
         Ok(Box::pin(async move {
             let opened = async {
                 if let Some(create) = &open.create {
                     api.doc_create(&room, &stream, create).await?;
                 }
-                join.await.1
+                join.await.2
             };
             let result = opened.await.and_then(|joined| first(joined.parts.first().map(|part| &**part)));
             Done { id, result, effect: Effect::Live(vec![room]) }

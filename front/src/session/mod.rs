@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod rooms;
 
+use crate::access::Allowance;
 use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::conn::Conn;
@@ -35,8 +36,8 @@ pub(crate) enum Effect {
     Nothing,
     /// These rooms may send events now.
     Live(Vec<Room>),
-    /// Joined for the first time; or not, if the join failed.
-    Joined(Vec<(Room, bool)>),
+    /// Joined, with what is allowed there; or not, if the join failed.
+    Joined(Vec<(Room, Option<Arc<Allowance>>)>),
     Close(CloseReason),
     /// Somebody has said who they are, and which rooms they come back to; the answer is still to come.
     Connected(Box<(Identity, BTreeMap<String, JoinOptions>)>),
@@ -335,8 +336,8 @@ impl Session {
                 }
             }
             Effect::Joined(rooms) => {
-                for (room, joined) in rooms {
-                    self.has_joined(room, joined);
+                for (room, allowance) in rooms {
+                    self.has_joined(room, allowance);
                 }
             }
         }
@@ -344,11 +345,12 @@ impl Session {
         None
     }
 
-    fn has_joined(&mut self, room: Room, joined: bool) {
-        if joined {
+    fn has_joined(&mut self, room: Room, allowance: Option<Arc<Allowance>>) {
+        if let Some(allowance) = allowance {
             self.app.hub.live(&room, self.member);
-            self.rooms.joined(&room);
-        } else if self.rooms.get(&room) == Some(Membership::Joining) {
+            // Entered anew: while it was asked, the connection may have heard that it is out.
+            self.rooms.enter(room, Membership::Joined, allowance);
+        } else if self.rooms.get(&room) != Some(Membership::Joined) {
             self.rooms.remove(&room);
             self.app.hub.part(&room, self.member, Duration::ZERO);
         }

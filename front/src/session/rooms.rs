@@ -37,18 +37,11 @@ impl Rooms {
         self.0.iter().find(|known| known.room == *room)
     }
 
-    /// Enters a room that is new.
+    /// Enters a room, or says anew how it stands with one.
     pub(super) fn enter(&mut self, room: Room, membership: Membership, allowance: Arc<Allowance>) {
         self.remove(&room);
         self.0.reserve_exact(1);
         self.0.push(Known { room, membership, allowance });
-    }
-
-    /// The connection has joined a room that it entered.
-    pub(super) fn joined(&mut self, room: &Room) {
-        if let Some(known) = self.0.iter_mut().find(|known| known.room == *room) {
-            known.membership = Membership::Joined;
-        }
     }
 
     pub(super) fn remove(&mut self, room: &Room) {
@@ -74,11 +67,9 @@ mod tests {
         let mut rooms = Rooms::default();
         rooms.enter(lobby.clone(), Membership::Joining, Arc::default());
         rooms.enter(hall.clone(), Membership::Joined, Arc::default());
-        rooms.joined(&lobby);
+        rooms.enter(lobby.clone(), Membership::Joined, Arc::default());
         assert_eq!((rooms.len(), rooms.get(&lobby)), (2, Some(Membership::Joined)));
         rooms.remove(&lobby);
         assert_eq!((rooms.get(&lobby), rooms.iter().collect::<Vec<_>>()), (None, vec![&hall]));
-        rooms.joined(&lobby);
-        assert_eq!(rooms.get(&lobby), None, "only a room that was entered can be joined");
     }
 }

@@ -255,3 +255,37 @@ async fn a_thousand_changes_leave_everybody_with_what_the_list_says() {
     }
     println!("{} words of a change were lost", proxy.lost());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_is_thrown_out_and_let_in_at_every_moment_leaves_nothing_behind() {
+    let redis = Redis::start();
+    let front = Front::start_with(&redis, |settings| settings.presence_grace_ms = 100).await;
+    let ada = connects(&front, "ada", json!({"lobby": "editor"})).await;
+    redis.ok(&["DOC.CREATE", "stoa:{lobby}:doc:main", "text", "x"]);
+    let join = json!({"do": "room.join", "room": "lobby", "presence": {"data": {}}});
+    let open = json!({"do": "doc.open", "room": "lobby", "doc": "main"});
+    let post = json!({"do": "msg.post", "room": "lobby", "body": "hi"});
+    for round in 0..150 {
+        let mut last = 0;
+        for at in 0..6 {
+            if at == round % 6 {
+                redis.ok(&["ROOM.REVOKE", &list_of("lobby"), "ada"]);
+            }
+            if at == (round / 6) % 6 {
+                redis.ok(&["ROOM.REVOKE", &list_of("lobby"), "ada", "FORGET"]);
+            }
+            last = ada.send([&join, &open, &post][at % 3].clone());
+        }
+        assert_eventually!(ada.answered().contains(&last), "round {round} is answered");
+    }
+    // What one is told in the end is how it is.
+    redis.ok(&["ROOM.REVOKE", &list_of("lobby"), "ada", "FORGET"]);
+    assert_eq!(ada.ok(join.clone()).await["role"], "editor");
+    ada.ok(post).await;
+    grant(&redis, "lobby", "ada", "viewer");
+    assert_eventually!(ada.events_named("room.access").last().is_some_and(|told| told["role"] == "viewer"));
+    drop(ada);
+    assert_eventually!(!is_listed(&redis, "lobby", "ada"));
+    let channels = || redis.ok(&["PUBSUB", "SHARDCHANNELS"]).texts();
+    assert_eventually!(!channels().contains(&"stoa:{lobby}".to_owned()), "the room lives on: {:?}", channels());
+}

@@ -201,6 +201,11 @@ impl RoomState {
         self.members.len()
     }
 
+    /// Whether a member is here, or about to be.
+    pub fn has(&self, member: MemberId) -> bool {
+        self.members.contains_key(&member)
+    }
+
     /// Whether a member has its answer, so that it gets events.
     pub fn is_live(&self, member: MemberId) -> bool {
         let joining = self.members.get(&member).map(|member| &member.joining);

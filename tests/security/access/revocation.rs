@@ -97,6 +97,24 @@ async fn a_right_less_is_a_right_less_at_once() {
     assert_eq!(ada.ok(json!({"do": "room.join", "room": "lobby"})).await["role"], "commenter");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_renewed_token_counts_at_once_in_all_rooms() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let (ada, _) = joins(&front, "ada", json!({"lobby": "editor", "hall": "editor"}), "lobby").await;
+    ada.ok(json!({"do": "room.join", "room": "hall"})).await;
+    grant(&redis, "hall", "ada", "commenter");
+    ada.expect("room.access").await;
+    let less = token("ada", json!({"hall": "owner", "attic": "viewer"}));
+    ada.ok(json!({"do": "auth.refresh", "token": less})).await;
+    let told = ada.expect("room.access").await;
+    assert_eq!((&told["room"], &told["role"]), (&json!("lobby"), &json!("none")));
+    is_out(&ada, &redis, "lobby", "ada").await;
+    assert_eq!(ada.ok(json!({"do": "room.join", "room": "attic"})).await["role"], "viewer");
+    assert_eq!(ada.ok(json!({"do": "room.join", "room": "hall"})).await["role"], "commenter", "the list decides alone");
+    assert_eq!(ada.events_named("room.access").len(), 2);
+}
+
 /// Swallows the word of a change itself; what follows it passes.
 fn of_access(_: &[u8], header: &Header) -> bool {
     header.kind == Kind::Durable && header.stream == "access"

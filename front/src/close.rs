@@ -15,6 +15,8 @@ pub enum CloseReason {
     PingTimeout,
     /// This connection could not be brought up to date: come back and resume.
     Resync,
+    /// Too many connections, or too many refusals in a row: come back later.
+    RateLimited,
     /// No valid `connect` frame in time.
     AuthRequired,
     /// The token was refused.
@@ -35,6 +37,7 @@ impl CloseReason {
             CloseReason::Slow => 4001,
             CloseReason::PingTimeout => 4002,
             CloseReason::Resync => 4003,
+            CloseReason::RateLimited => 4004,
             CloseReason::AuthRequired => 4500,
             CloseReason::AuthInvalid => 4501,
             CloseReason::AuthExpired => 4502,
@@ -50,6 +53,7 @@ impl CloseReason {
             CloseReason::Slow => "SLOW",
             CloseReason::PingTimeout => "PING_TIMEOUT",
             CloseReason::Resync => "RESYNC",
+            CloseReason::RateLimited => "RATE_LIMITED",
             CloseReason::AuthRequired => "AUTH_REQUIRED",
             CloseReason::AuthInvalid => "AUTH_INVALID",
             CloseReason::AuthExpired => "AUTH_EXPIRED",

@@ -32,6 +32,11 @@ impl Room {
         Room(format!("user:{}", user.replace('|', "=7C")).into())
     }
 
+    /// What stands for an address of clients: never a room, but its limits have keys as those of rooms.
+    pub(crate) fn of_address(address: &str) -> Self {
+        Room(format!("address:{address}").into())
+    }
+
     /// Whether this is the personal room of anybody.
     pub fn is_personal(&self) -> bool {
         self.0.starts_with("user:")

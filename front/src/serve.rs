@@ -1,11 +1,13 @@
 //! Starts and stops a front.
 
+use crate::audit::Audit;
 use crate::auth::Auth;
 use crate::chance;
 use crate::conn::Wheel;
 use crate::conn::budget::Budget;
 use crate::drain::Drain;
 use crate::http;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::module_api::ModuleApi;
 use crate::names::Keys;
@@ -49,6 +51,12 @@ pub struct App {
     pub(crate) api: ModuleApi,
     pub(crate) hub: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
+    /// How much is allowed.
+    pub(crate) limits: Arc<Limits>,
+    /// What is written down.
+    pub(crate) audit: Arc<Audit>,
+    /// Since when this front counts.
+    pub(crate) began: Instant,
     pub(crate) wheel: Arc<Wheel>,
     /// What waits for all connections together.
     pub(crate) queued: Arc<Budget>,
@@ -119,6 +127,8 @@ impl Front {
             // Whoever does not read must not keep Redis from hearing who left.
             let _ = tokio::time::timeout_at(deadline - LAST_WORDS, app.sessions.wait()).await;
             app.hub.finish().await;
+            app.limits.finish().await;
+            app.audit.finish().await;
         };
         if tokio::time::timeout_at(deadline, orderly).await.is_err() {
             tracing::warn!("not everything ended in time; stopping all the same");
@@ -165,15 +175,33 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let profile = ModuleApi::profile(&keys, &acks, settings.ack_timeout());
     let router = ShardRouter::single(&settings.redis()?, profile, &tasks)?;
     let node = chance::id();
-    let api = ModuleApi::new(Arc::new(router), keys, &node, acks);
+    let table = Arc::new(settings.limits.table());
+    let api = ModuleApi::new(Arc::new(router), keys, &node, acks, table.clone());
     let metrics = Arc::new(Metrics::default());
+    let limits = Arc::new(Limits::new(table, settings.limits.clone(), api.clone(), metrics.clone()));
+    let audit = Audit::start(&settings.limits, api.clone(), metrics.clone());
     let ttl = Duration::from_millis(settings.presence_ttl_ms);
     let hub = Hub::new(api.clone(), ttl, settings.access.roles(), metrics.clone());
     let (drain, sessions) = (Drain::default(), TaskTracker::new());
     let (queued, partial) =
         (Budget::new(settings.queued_bytes_total_max), Budget::new(settings.partial_bytes_total_max));
     let wheel = Wheel::start();
-    let app = Arc::new(App { settings, auth, api, hub, metrics, wheel, queued, partial, drain, sessions });
+    let began = Instant::now();
+    let app = Arc::new(App {
+        settings,
+        auth,
+        api,
+        hub,
+        metrics,
+        limits,
+        audit,
+        began,
+        wheel,
+        queued,
+        partial,
+        drain,
+        sessions,
+    });
     app.auth.keep_keys();
     let relieved = app.clone();
     tokio::spawn(async move { relieved.wheel.relieve(&relieved.queued).await });

@@ -61,6 +61,23 @@ impl<'a> Args<'a> {
         self.items.first().is_some_and(|item| !is_keyword(item.bytes()))
     }
 
+    /// What is left.
+    pub(crate) fn rest(&self) -> &'a [Word<'a>] {
+        self.items
+    }
+
+    /// What is left without the first ones.
+    pub(crate) fn after(self, count: usize) -> Args<'a> {
+        Args { items: self.items.get(count..).unwrap_or_default() }
+    }
+
+    /// Cuts off what stands from a place on, and answers it.
+    pub(crate) fn split_off(&mut self, at: usize) -> Args<'a> {
+        let (items, cut) = self.items.split_at_checked(at).unwrap_or((self.items, &[]));
+        self.items = items;
+        Args { items: cut }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -102,6 +119,11 @@ impl Keyword {
 
 /// The refusal of a word that is no option of the command.
 pub(crate) fn unknown(word: &Keyword) -> Trouble {
+    if word.as_str() == "LIMITS" {
+        let message = "LIMITS, in commands that take it, ends the command: LIMITS n, and n times key burst count period_ms, \
+                       the keys of the room, n from 1 to 8";
+        return Refusal::argument(message).into();
+    }
     Refusal::argument(format!("`{}` is not an option of this command", word.as_str())).into()
 }
 

@@ -54,6 +54,8 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_CreateCommand,
         RedisModule_GetCommand,
         RedisModule_SetCommandInfo,
+        RedisModule_IsKeysPositionRequest,
+        RedisModule_KeyAtPosWithFlags,
         RedisModule_StringPtrLen,
         RedisModule_OpenKey,
         RedisModule_CloseKey,
@@ -622,8 +624,49 @@ macro_rules! entry {
         }
         entry
     }};
+    // Of a command whose keys are its first argument and those that this function finds.
+    ($handler:path, $key_places:path) => {{
+        extern "C" fn entry(
+            ctx: *mut $crate::ffi::RedisModuleCtx,
+            argv: *mut *mut $crate::ffi::RedisModuleString,
+            argc: std::ffi::c_int,
+        ) -> std::ffi::c_int {
+            if $crate::ffi::tell_keys(ctx, argv, argc, |words| $key_places(words)) {
+                return redis_module::raw::REDISMODULE_OK as std::ffi::c_int;
+            }
+            $crate::ffi::enter(ctx, argv, argc, $handler)
+        }
+        entry
+    }};
 }
 pub(crate) use entry;
+
+/// Whether the server only asks for the keys of a call; then it is told: the first argument, and those at `places`.
+pub(crate) fn tell_keys<I: Iterator<Item = usize>>(
+    ctx: *mut RedisModuleCtx,
+    argv: *mut *mut RedisModuleString,
+    argc: c_int,
+    places: impl FnOnce(&[Word<'_>]) -> I,
+) -> bool {
+    if redis!(RedisModule_IsKeysPositionRequest(ctx)) == 0 {
+        return false;
+    }
+    guarded(|| {
+        let changes = raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
+        for place in std::iter::once(1).chain(places(words(argv, argc))) {
+            redis!(RedisModule_KeyAtPosWithFlags(ctx, place as c_int, changes as c_int));
+        }
+    });
+    true
+}
+
+/// What Redis hands over for a call: the command's name and its arguments.
+fn words<'a>(argv: *mut *mut RedisModuleString, argc: c_int) -> &'a [Word<'a>] {
+    // SAFETY: Redis hands over `argc` strings that live as long as the call.
+    let strings = unsafe { std::slice::from_raw_parts(argv, argc as usize) };
+    // SAFETY: a Word is nothing but the pointer.
+    unsafe { std::slice::from_raw_parts(strings.as_ptr().cast::<Word<'_>>(), strings.len()) }
+}
 
 /// The one way into every command: arguments in, reply or error out, no panic beyond.
 pub(crate) fn enter(
@@ -633,13 +676,7 @@ pub(crate) fn enter(
     handler: Handler,
 ) -> c_int {
     let ctx = Ctx::new(ctx);
-    let outcome = guarded(|| {
-        // SAFETY: Redis hands over `argc` strings that live as long as the call.
-        let strings = unsafe { std::slice::from_raw_parts(argv, argc as usize) };
-        // SAFETY: a Word is nothing but the pointer.
-        let words = unsafe { std::slice::from_raw_parts(strings.as_ptr().cast::<Word<'_>>(), strings.len()) };
-        handler(&ctx, Args::new(words.get(1..).unwrap_or_default()))
-    });
+    let outcome = guarded(|| handler(&ctx, Args::new(words(argv, argc).get(1..).unwrap_or_default())));
     match outcome {
         Some(Ok(reply)) => ctx.reply(&reply),
         Some(Err(trouble)) => ctx.reply_error(&trouble),

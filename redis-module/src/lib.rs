@@ -19,6 +19,7 @@ mod reply;
 mod settings;
 mod stored;
 
+use commands::limits::key_places;
 use commands::{access, doc, msg, presence, rate, room};
 use ffi::{Ctx, Entry, entry};
 use stoa_core::reference;
@@ -30,6 +31,9 @@ struct Command(&'static str, Entry, &'static str, i32, (i32, i32, i32));
 const GROWS: &str = "write deny-oom fast";
 /// Shrinks, moves or follows: allowed when Redis is full.
 const WRITES: &str = "write fast";
+/// As the two before, for commands that take `LIMITS`: the server asks the module for the keys of a call.
+const GROWS_LIMITED: &str = "write deny-oom fast getkeys-api";
+const WRITES_LIMITED: &str = "write fast getkeys-api";
 const READS: &str = "readonly fast";
 /// Reads more than a constant amount.
 const READS_MUCH: &str = "readonly";
@@ -46,7 +50,7 @@ const COMMANDS: &[Command] = &[
     Command("RATE.HOLD", entry!(rate::hold), GROWS, 5, ONE_KEY),
     Command("RATE.DROP", entry!(rate::give_back), WRITES, 3, ONE_KEY),
     Command("PRESENCE.JOIN", entry!(presence::join), GROWS, -6, ONE_KEY),
-    Command("PRESENCE.SET", entry!(presence::set), GROWS, -4, ONE_KEY),
+    Command("PRESENCE.SET", entry!(presence::set, key_places), GROWS_LIMITED, -4, ONE_KEY),
     Command("PRESENCE.BEAT", entry!(presence::beat), WRITES, 4, ONE_KEY),
     Command("PRESENCE.LEAVE", entry!(presence::leave), WRITES, -3, ONE_KEY),
     Command("PRESENCE.TYPING", entry!(presence::typing), WRITES, -4, ONE_KEY),
@@ -56,24 +60,24 @@ const COMMANDS: &[Command] = &[
     Command("PRESENCE.GET", entry!(presence::get), READS_MUCH, -3, ONE_KEY),
     Command("PRESENCE.APPLY", entry!(presence::apply), WRITES, 4, ONE_KEY),
     Command("DOC.CREATE", entry!(doc::create), GROWS, -3, ONE_KEY),
-    Command("DOC.SUBMIT", entry!(doc::submit), GROWS, -4, ONE_KEY),
-    Command("DOC.UNDO", entry!(doc::undo), GROWS, -3, ONE_KEY),
+    Command("DOC.SUBMIT", entry!(doc::submit, key_places), GROWS_LIMITED, -4, ONE_KEY),
+    Command("DOC.UNDO", entry!(doc::undo, key_places), GROWS_LIMITED, -3, ONE_KEY),
     Command("DOC.CURSOR", entry!(doc::cursor), WRITES, -5, ONE_KEY),
     Command("DOC.TAG", entry!(doc::tag), GROWS, -3, ONE_KEY),
-    Command("DOC.RESTORE", entry!(doc::restore), GROWS, -3, ONE_KEY),
+    Command("DOC.RESTORE", entry!(doc::restore, key_places), GROWS_LIMITED, -3, ONE_KEY),
     Command("DOC.TRIM", entry!(doc::trim), WRITES, 3, ONE_KEY),
     Command("DOC.INFO", entry!(doc::info), READS, 2, ONE_KEY),
     Command("DOC.GET", entry!(doc::get), READS_MUCH, -2, ONE_KEY),
     Command("DOC.OPS", entry!(doc::ops), READS_MUCH, -3, ONE_KEY),
     Command("DOC.APPLY", entry!(doc::apply), WRITES, 4, ONE_KEY),
-    Command("MSG.POST", entry!(msg::post), GROWS, -4, ONE_KEY),
-    Command("MSG.EDIT", entry!(msg::edit), GROWS, -5, ONE_KEY),
-    Command("MSG.DELETE", entry!(msg::delete), WRITES, -4, ONE_KEY),
-    Command("MSG.REACT", entry!(msg::react), GROWS, -5, ONE_KEY),
-    Command("MSG.UNREACT", entry!(msg::unreact), WRITES, -5, ONE_KEY),
-    Command("MSG.APPEND", entry!(msg::append), GROWS, -5, ONE_KEY),
-    Command("MSG.FINISH", entry!(msg::finish), WRITES, -4, ONE_KEY),
-    Command("MSG.CANCEL", entry!(msg::cancel), WRITES, -4, ONE_KEY),
+    Command("MSG.POST", entry!(msg::post, key_places), GROWS_LIMITED, -4, ONE_KEY),
+    Command("MSG.EDIT", entry!(msg::edit, key_places), GROWS_LIMITED, -5, ONE_KEY),
+    Command("MSG.DELETE", entry!(msg::delete, key_places), WRITES_LIMITED, -4, ONE_KEY),
+    Command("MSG.REACT", entry!(msg::react, key_places), GROWS_LIMITED, -5, ONE_KEY),
+    Command("MSG.UNREACT", entry!(msg::unreact, key_places), WRITES_LIMITED, -5, ONE_KEY),
+    Command("MSG.APPEND", entry!(msg::append, key_places), GROWS_LIMITED, -5, ONE_KEY),
+    Command("MSG.FINISH", entry!(msg::finish, key_places), WRITES_LIMITED, -4, ONE_KEY),
+    Command("MSG.CANCEL", entry!(msg::cancel, key_places), WRITES_LIMITED, -4, ONE_KEY),
     Command("MSG.READ", entry!(msg::read), GROWS, -4, ONE_KEY),
     Command("MSG.UNREAD", entry!(msg::unread), READS, 3, ONE_KEY),
     Command("MSG.RANGE", entry!(msg::range), READS_MUCH, -2, ONE_KEY),
@@ -84,7 +88,7 @@ const COMMANDS: &[Command] = &[
     Command("MSG.CONFIG", entry!(msg::config), GROWS, -2, ONE_KEY),
     Command("MSG.INFO", entry!(msg::info), READS, 2, ONE_KEY),
     Command("MSG.APPLY", entry!(msg::apply), WRITES, 4, ONE_KEY),
-    Command("ROOM.EMIT", entry!(room::emit), WRITES, -4, ONE_KEY),
+    Command("ROOM.EMIT", entry!(room::emit, key_places), WRITES_LIMITED, -4, ONE_KEY),
     Command("ROOM.KICK", entry!(presence::kick), WRITES, -4, ONE_KEY),
     Command("ROOM.GRANT", entry!(access::grant), GROWS, -4, ONE_KEY),
     Command("ROOM.REVOKE", entry!(access::revoke), WRITES, -3, ONE_KEY),

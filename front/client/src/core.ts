@@ -7,7 +7,7 @@ export function connect(options: StoaOptions): Stoa {
 }
 
 export { Stoa } from "./stoa.js";
-export type { StoaEvents, StoaOptions } from "./stoa.js";
+export type { Limit, StoaEvents, StoaOptions } from "./stoa.js";
 export type { ConnectionOptions, ConnectionState, StateChange, Token, TokenReason, WebSocketConstructor, WebSocketLike } from "./connection.js";
 export { Room } from "./room.js";
 export type { Action, Emitted, EmitOptions, Kick, RoomOptions, RoomState } from "./room.js";

@@ -2,6 +2,7 @@
  * Where people are in a text. Others' positions are kept in the text that the front has (`base`): each accepted operation
  * moves them, and what is pending here is added when somebody looks. The own position is kept in the text that is shown.
  */
+import type { StoaError } from "./errors.js";
 import type { Cursor, CursorAt, JsonObject } from "./frames.js";
 import { transformPosition, transformSelection, type Operation } from "./ot/index.js";
 import { epochNumber } from "./stream.js";
@@ -44,7 +45,8 @@ export interface CursorsHost {
   isSynchronised(): boolean;
   connection(): string | undefined;
   dataOf(user: string): JsonObject;
-  tell(cursor: CursorAt | null, rev: number): void;
+  /** `done` is called with what refused it, if anything did. */
+  tell(cursor: CursorAt | null, rev: number, done: (error?: StoaError) => void): void;
   /** Somebody came, moved or went. */
   changed(): void;
 }
@@ -139,7 +141,7 @@ export class Cursors {
     this.untold = false;
     clearTimeout(this.timer);
     this.timer = undefined;
-    if (this.told !== undefined) this.host.tell(null, this.host.position()?.rev ?? 0);
+    if (this.told !== undefined) this.takeAway();
     this.told = undefined;
   }
 
@@ -175,9 +177,23 @@ export class Cursors {
     if (what !== this.told || now - this.toldAt >= REPEAT_MS) {
       this.told = what;
       this.toldAt = now;
-      this.host.tell(this.own, position.rev);
+      this.host.tell(this.own, position.rev, (error) => {
+        if (error?.retryAfterMs === undefined || this.own === undefined) return;
+        // The newest counts: it is told as soon as it may be.
+        this.told = undefined;
+        this.untold = true;
+        this.toldAt = Date.now() + error.retryAfterMs - TELL_EVERY_MS;
+        this.flush();
+      });
     }
     this.again(this.toldAt + REPEAT_MS - now);
+  }
+
+  private takeAway(): void {
+    this.host.tell(null, this.host.position()?.rev ?? 0, (error) => {
+      if (error?.retryAfterMs === undefined || this.own !== undefined) return;
+      this.timer = setTimeout(() => this.takeAway(), error.retryAfterMs);
+    });
   }
 
   /** Tells again after a while: what has changed until then, or the same. */

@@ -121,7 +121,7 @@ export class Document {
       isSynchronised: () => this.sync.live && this.state === "synchronised",
       connection: () => line.connection(),
       dataOf: (user) => line.dataOf(user),
-      tell: (cursor, rev) => this.tellCursor(cursor, rev),
+      tell: (cursor, rev, done) => this.tellCursor(cursor, rev, done),
       changed: () => this.events.emit("cursors"),
     });
     this.sync.restore();
@@ -359,10 +359,11 @@ export class Document {
     );
   }
 
-  private tellCursor(cursor: CursorAt | null, rev: number): void {
+  private tellCursor(cursor: CursorAt | null, rev: number, done: (error?: StoaError) => void): void {
     if (!this.sync.live) return;
     // Ephemeral: one that is refused is told again soon, and not worth a word.
-    this.line.request({ do: "doc.cursor", room: this.line.room, doc: this.name, rev, cursor }, read.nothing, () => undefined);
+    const command: Command = { do: "doc.cursor", room: this.line.room, doc: this.name, rev, cursor };
+    this.line.request(command, read.nothing, (answer) => done("error" in answer ? answer.error : undefined));
   }
 
   private synchronised(): Promise<void> {

@@ -35,6 +35,19 @@ export interface StoaOptions extends ConnectionOptions {
   cursorIntervalMs?: number;
 }
 
+/** What the front does not allow yet. */
+export interface Limit {
+  /** The command, for instance `msg.post`. */
+  command: Command["do"];
+  /** The room that it is about, if it is about one. */
+  room: string | undefined;
+  /** In how many milliseconds it will be allowed. */
+  retryAfterMs: number;
+}
+
+/** Commands of which only the newest counts. */
+const EPHEMERAL: ReadonlySet<string> = new Set(["presence.typing", "presence.cursor", "presence.set", "doc.cursor", "msg.read"]);
+
 /** The events of a Stoa. */
 export interface StoaEvents {
   /** The connection's state changed. */
@@ -44,6 +57,12 @@ export interface StoaEvents {
    * listener it goes to `console.warn`.
    */
   error: [error: StoaError];
+  /**
+   * The front's limits do not allow something yet. Edits, messages and what else waits are sent again by themselves, each once
+   * and in order; a call that asks for something rejects with `RATE_LIMITED`. Nothing is told of pointers and typing, of which
+   * only the newest counts. Show it to whoever writes more than they may.
+   */
+  limited: [limit: Limit];
   /** The front ends this connection because somebody wants it (`devices.kick`, a service): the state is `closed` next. */
   kicked: [kick: Kick];
 }
@@ -194,7 +213,10 @@ export class Stoa {
     const finish = (reply: { ok: unknown } | { error: StoaError }) => {
       clearTimeout(request.timer);
       this.requests.delete(id);
-      if ("error" in reply) return done(reply);
+      if ("error" in reply) {
+        this.limited(command, reply.error);
+        return done(reply);
+      }
       let value: T;
       try {
         value = read(fields(reply.ok, "ok"));
@@ -225,6 +247,11 @@ export class Stoa {
   /** @internal */
   forget(room: Pick<Room, "name">): void {
     if (this.rooms.get(room.name) === room) this.rooms.delete(room.name);
+  }
+
+  private limited(command: Command, { code, retryAfterMs }: StoaError): void {
+    if (code !== "RATE_LIMITED" || EPHEMERAL.has(command.do)) return;
+    this.events.emit("limited", { command: command.do, room: "room" in command ? command.room : undefined, retryAfterMs: retryAfterMs ?? 0 });
   }
 
   /** The page may never be shown again: what is to be told or kept is told or kept now. */

@@ -140,6 +140,12 @@ impl FrameError {
             "accepted, but not known to be on as many replicas or on disk as it has to be; send the same again";
         FrameError::new(Code::Unacknowledged, message)
     }
+    /// Too much of this, until so many milliseconds from now.
+    pub fn rate_limited(retry_after_ms: u64) -> Self {
+        let retry_after_ms = retry_after_ms.max(1);
+        let message = format!("too much of this; send the same again after {retry_after_ms} ms");
+        FrameError { retry_after_ms: Some(retry_after_ms), ..FrameError::new(Code::RateLimited, message) }
+    }
     /// A fault of ours, which the log explains.
     pub fn internal() -> Self {
         FrameError::new(Code::Internal, "a fault of the front or the module; it is in their logs")

@@ -1,13 +1,14 @@
 //! Who may ask, for requests that are not WebSockets.
 
-use super::address::client_address;
+use super::address::{bucket, client_address};
 use crate::frame::{Code, FrameError, Token, reply};
 use crate::serve::PeerAddress;
 use crate::session::Device;
 use crate::settings::{AuthSettings, Settings};
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use std::sync::Arc;
 use std::time::Duration;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
@@ -27,6 +28,11 @@ pub(super) fn device(settings: &Settings, headers: &HeaderMap, peer: Option<&Pee
     let address = peer.map(|peer| client_address(&settings.auth, headers, peer.0).to_string()).unwrap_or_default();
     let agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     Some(Device { address, agent: start(agent, AGENT_BYTES_MAX) })
+}
+
+/// Where a request comes from, as limits count it.
+pub(super) fn address(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Arc<str> {
+    peer.map_or_else(|| "unknown".into(), |peer| bucket(client_address(&settings.auth, headers, peer.0)).into())
 }
 
 /// The first bytes of a header, which is ASCII once it is a text.
@@ -64,11 +70,17 @@ pub(super) fn refusal(error: &FrameError) -> Response {
         Code::AuthRequired | Code::AuthInvalid | Code::AuthExpired => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
         Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         code if code.retry() => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
     let body = reply::error_frame(None, error) + "\n";
-    (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response()
+    let mut response =
+        (status, [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], body).into_response();
+    if let Some(ms) = error.retry_after_ms {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(ms.div_ceil(1000)));
+    }
+    response
 }
 
 /// Lets pages of the origins of `--allow-origin` read the answers.

@@ -9,10 +9,10 @@ mod sse;
 
 use crate::auth::DISPLAY_NAME_BYTES_MAX;
 use crate::conn::upgrade::Handshake;
-use crate::serve::App;
+use crate::serve::{App, PeerAddress};
 use crate::session::Visitor;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ORIGIN, REFERRER_POLICY, RETRY_AFTER};
 use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -130,10 +130,14 @@ async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
         Err(error) => return access::refusal(&error),
     };
     let device = access::device(&app.settings, request.headers(), request.extensions().get());
-    let visitor = Visitor { bearer, device };
-    match Handshake::check(&request) {
-        Ok(handshake) => handshake.accept(app, request, visitor),
-        Err(refusal) => refusal.into_response(),
+    let handshake = match Handshake::check(&request) {
+        Ok(handshake) => handshake,
+        Err(refusal) => return refusal.into_response(),
+    };
+    let address = access::address(&app.settings, request.headers(), request.extensions().get());
+    match app.limits.enter(&address).await {
+        Ok(lease) => handshake.accept(app, request, Visitor { bearer, device, address, lease }),
+        Err(error) => access::refusal(&error),
     }
 }
 
@@ -161,7 +165,15 @@ struct Guest {
     name: String,
 }
 
-async fn guest_token(State(app): State<Arc<App>>, body: Body) -> Response {
+async fn guest_token(
+    State(app): State<Arc<App>>,
+    peer: Option<Extension<PeerAddress>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if let Err(error) = app.limits.knock(&access::address(&app.settings, &headers, peer.as_deref())).await {
+        return access::refusal(&error);
+    }
     let guest: Guest = match body::read(body, "guest", BODY_BYTES_MAX).await.map(|body| serde_json::from_str(&body)) {
         Ok(Ok(guest)) => guest,
         Ok(Err(_)) => return (StatusCode::BAD_REQUEST, "{\"name\":\"…\"} is asked for\n").into_response(),

@@ -1,16 +1,19 @@
 //! `POST /rpc`: commands without a connection, for whoever listens over `/sse` or not at all. The token alone says who
 //! asks, so any front will do.
 
-use super::access::{bearer, refusal};
+use super::access::{address, bearer, refusal};
 use super::body;
 use crate::access::Actions;
+use crate::audit::Who;
 use crate::auth::Identity;
 use crate::frame::{Code, Command, Envelope, FrameError, reply};
+use crate::limits;
 use crate::names::Room;
-use crate::serve::App;
+use crate::serve::{App, PeerAddress};
 use crate::session::calls::{self, Caller};
+use crate::session::room_of;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -24,16 +27,28 @@ const FRAMES_MAX: usize = 32;
 /// Names the connection of `/sse` that a command is for.
 pub(super) const CONNECTION: &str = "stoa-connection";
 
-pub(super) async fn rpc(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> Response {
+pub(super) async fn rpc(
+    State(app): State<Arc<App>>,
+    peer: Option<Extension<PeerAddress>>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let address = address(&app.settings, &headers, peer.as_deref());
     // First who asks: nobody else's bytes are taken in.
     let asked: Result<_, FrameError> = async {
-        let asker = asker(&app, &headers).await?;
+        app.limits.unless_blocked(&address).await?;
+        let asker = asker(&app, &headers, &address).await?;
         Ok((asker, body::read(body, "frame_bytes_max", app.settings.frame_bytes_max).await?))
     }
     .await;
     let (asker, body) = match asked {
         Ok(asked) => asked,
-        Err(error) => return refusal(&error),
+        Err(error) => {
+            if error.code == Code::AuthInvalid {
+                app.limits.auth_failed(&address).await;
+            }
+            return refusal(&error);
+        }
     };
     match frames(&body) {
         Ok(frames) => answer(app, asker, frames).await,
@@ -45,18 +60,26 @@ pub(super) async fn rpc(State(app): State<Arc<App>>, headers: HeaderMap, body: B
 struct Asker {
     identity: Identity,
     caller: Caller,
+    address: Arc<str>,
     /// The connection that was named is not this user's.
     is_mistaken: bool,
 }
 
-async fn asker(app: &App, headers: &HeaderMap) -> Result<Asker, FrameError> {
+impl Asker {
+    fn who(&self) -> Who {
+        let Caller { user, connection } = self.caller.clone();
+        Who { user, connection, address: self.address.clone() }
+    }
+}
+
+async fn asker(app: &App, headers: &HeaderMap, address: &Arc<str>) -> Result<Asker, FrameError> {
     let missing = || FrameError::new(Code::AuthRequired, "Authorization: a bearer token is missing");
     let identity = app.auth.verify(&bearer(headers).ok_or_else(missing)?).await?;
     let named = headers.get(CONNECTION).map(|value| value.to_str().unwrap_or_default());
     let is_mistaken = named.is_some_and(|id| !app.auth.owns_connection(&identity.user, id));
     let connection = named.filter(|_| !is_mistaken).unwrap_or_default().into();
     let caller = Caller { user: identity.user.clone(), connection };
-    Ok(Asker { identity, caller, is_mistaken })
+    Ok(Asker { identity, caller, address: address.clone(), is_mistaken })
 }
 
 fn frames(text: &str) -> Result<Vec<&str>, FrameError> {
@@ -74,9 +97,15 @@ async fn answer(app: Arc<App>, asker: Asker, frames: Vec<&str>) -> Response {
     app.metrics.commands.add(frames.len());
     let one = frames.len() == 1;
     let commands: Vec<_> = frames.into_iter().map(read).collect();
+    // Asked one after the other, so that what is allowed is what came first.
+    let mut permits = Vec::with_capacity(commands.len());
+    for (_, command) in &commands {
+        permits.push(permit(&app, &asker, command.as_ref().ok()).await);
+    }
     let rights = rights(&app, &asker, &commands).await;
+    let permitted = commands.into_iter().zip(permits);
     let answers: FuturesOrdered<_> =
-        commands.into_iter().map(|(id, command)| run(&app, &asker, &rights, id, command)).collect();
+        permitted.map(|((id, command), permit)| run(&app, &asker, &rights, id, (command, permit))).collect();
     let answers: Vec<String> = answers.collect().await;
     let kind = if one { "application/json" } else { "application/x-ndjson" };
     let body = answers.join("\n") + "\n";
@@ -109,17 +138,33 @@ async fn rights(app: &App, asker: &Asker, commands: &[Read]) -> Rights {
     join_all(asked).await.into_iter().collect()
 }
 
+/// Whether the limits allow a command; what is wrong with a frame that is none is said later.
+async fn permit(app: &App, asker: &Asker, command: Option<&Command>) -> Result<(), FrameError> {
+    let Some(command) = command.filter(|_| !app.limits.is_off()) else { return Ok(()) };
+    let who = limits::Asker { user: asker.caller.user.clone(), address: asker.address.clone(), has_connection: false };
+    let room = room_of(command).and_then(|room| Room::parse(room).ok());
+    match app.limits.permit(&who, room.as_ref(), command.name()) {
+        Some(permit) => permit.await.inspect_err(|_| app.metrics.limited.add(1)),
+        None => Ok(()),
+    }
+}
+
 async fn run(
     app: &App,
     asker: &Asker,
     rights: &Rights,
     id: Option<u64>,
-    command: Result<Command, FrameError>,
+    (command, permit): (Result<Command, FrameError>, Result<(), FrameError>),
 ) -> String {
-    let answer = match command.and_then(|command| start(app, asker, rights, command)) {
+    let note = command.as_ref().ok().and_then(|command| app.audit.note(|| asker.who(), command, room_of(command)));
+    let started = permit.and(command).and_then(|command| start(app, asker, rights, command));
+    let answer = match started {
         Ok(running) => running.await,
         Err(error) => Err(error),
     };
+    if let Some(note) = note {
+        note.end(&answer);
+    }
     match (answer, id) {
         (Ok(ok), id) => reply::reply_frame(id.unwrap_or_default(), &ok),
         (Err(error), id) => refused(app, id, &error),

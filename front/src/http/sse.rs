@@ -3,7 +3,7 @@
 //! The session behind it is the one of a WebSocket. It hears `connect` at the start and nothing more; what it sends is
 //! pulled by the body of the response, so a reader that is slow is bounded by the same queue.
 
-use super::access::{device, refusal, token};
+use super::access::{address, device, refusal, token};
 use crate::close::CloseReason;
 use crate::conn::{Conn, Parcel};
 use crate::frame::listening::{Positions, Resume, answer_of, block};
@@ -42,6 +42,11 @@ pub(super) async fn sse(
 ) -> Response {
     let query = query.unwrap_or_default();
     let asked = |name| form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
+    let address = address(&app.settings, &headers, peer.as_deref());
+    let lease = match app.limits.enter(&address).await {
+        Ok(lease) => lease,
+        Err(error) => return refusal(&error),
+    };
     let resume = asked("resume");
     let opened = match token(&app.settings.auth, &query, &headers) {
         Ok(token) => open(&app, token.as_ref().map(|token| token.0.as_str()), resume.as_deref(), &headers).await,
@@ -49,12 +54,17 @@ pub(super) async fn sse(
     };
     let (conn, frame, positions) = match opened {
         Ok(opened) => opened,
-        Err(error) => return refusal(&error),
+        Err(error) => {
+            if error.code == Code::AuthInvalid {
+                app.limits.auth_failed(&address).await;
+            }
+            return refusal(&error);
+        }
     };
     let (alive, gone) = (Arc::new(Notify::new()), CancellationToken::new());
     let listener = Listener { connect: Some(frame), alive: alive.clone(), gone: gone.clone() };
     let device = device(&app.settings, &headers, peer.as_deref());
-    app.sessions.spawn(serve(app.clone(), conn.clone(), listener, Visitor { bearer: None, device }));
+    app.sessions.spawn(serve(app.clone(), conn.clone(), listener, Visitor { bearer: None, device, address, lease }));
     let outlet = Outlet {
         conn,
         positions,

@@ -29,6 +29,7 @@ impl ModuleApi {
         let args = args.identity(submit.client.as_deref(), submit.seq)?;
         let args = args.option("EPOCH", submit.epoch.as_deref()).option("LEN", submit.len);
         let args = args.add("BY").add(by.0).add(by.1);
+        let args = self.limited(args, room, by.0, "DOC.SUBMIT");
         Submitted::read(Fields::read(self.call_durable(room, "DOC.SUBMIT", args).await?)?)
     }
 
@@ -44,6 +45,7 @@ impl ModuleApi {
         let args = Args::key(self.keys.key(room, stream)).add(&undo.client);
         let writer = undo.seq.map(|_| format!("{}{UNDO_SUFFIX}", undo.client));
         let args = args.identity(writer.as_deref(), undo.seq)?.add("BY").add(by.0).add(by.1);
+        let args = self.limited(args, room, by.0, "DOC.UNDO");
         Submitted::read(Fields::read(self.call_durable(room, "DOC.UNDO", args).await?)?)
     }
 
@@ -69,6 +71,7 @@ impl ModuleApi {
     ) -> Result<Submitted, FrameError> {
         let args = Args::key(self.keys.key(room, stream)).add(&restore.name);
         let args = args.identity(restore.client.as_deref(), restore.seq)?.add("BY").add(by.0).add(by.1);
+        let args = self.limited(args, room, by.0, "DOC.RESTORE");
         Submitted::read(Fields::read(self.call_durable(room, "DOC.RESTORE", args).await?)?)
     }
 

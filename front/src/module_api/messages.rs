@@ -109,6 +109,7 @@ impl ModuleApi {
 
     async fn write(&self, room: &Room, command: &'static str, args: Args, by: By<'_>) -> Result<Written, FrameError> {
         let args = args.option("CONN", Some(by.1).filter(|connection| !connection.is_empty()));
+        let args = self.limited(args, room, by.0, command);
         Written::read(Fields::read(self.call_durable(room, command, args).await?)?)
     }
 

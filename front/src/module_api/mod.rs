@@ -2,18 +2,23 @@
 
 mod access;
 mod answer;
+mod audit;
 mod documents;
+mod limits;
 mod messages;
 mod opened;
 mod presence;
 
 pub use access::{AccessChanged, AccessList};
 pub use answer::{DocumentAt, DocumentInfo, Marked, Operations, Range, Submitted, Tag, Unread, Written};
+pub use audit::Entry;
+pub use limits::{Strikes, Verdict, takes_limits};
 pub use opened::{Opened, Outcome, ReadState, SnapshotBody};
 pub use presence::{AWAY, Change, Device, INVISIBLE, ONLINE, Person, Somebody};
 
 use crate::acks::{Ack, Acks};
 use crate::frame::{Code, FrameError, Payload, Recipient, RoomEmit};
+use crate::limits::Table;
 use crate::names::{Keys, PRESENCE, Room};
 use crate::redis::barrier::Waits;
 use crate::redis::shard::Profile;
@@ -54,6 +59,7 @@ pub struct ModuleApi {
     keys: Keys,
     node: Arc<str>,
     acks: Arc<Acks>,
+    limits: Arc<Table>,
 }
 
 /// Arguments of a command: texts and numbers alike become strings.
@@ -90,9 +96,9 @@ impl Args {
 }
 
 impl ModuleApi {
-    /// Calls through `router`, as the front `node`.
-    pub fn new(router: Arc<ShardRouter>, keys: Keys, node: &str, acks: Acks) -> Self {
-        ModuleApi { router, keys, node: node.into(), acks: acks.into() }
+    /// Calls through `router`, as the front `node`. The limits of rooms go with the commands.
+    pub fn new(router: Arc<ShardRouter>, keys: Keys, node: &str, acks: Acks, limits: Arc<Table>) -> Self {
+        ModuleApi { router, keys, node: node.into(), acks: acks.into(), limits }
     }
 
     /// What the connections to Redis have to know: a harmless command that says whether the module is loaded, and
@@ -163,7 +169,7 @@ impl ModuleApi {
             None => args,
         };
         args = args.option("FROM", Some(connection).filter(|connection| !connection.is_empty())).add("BY").add(user);
-        self.call(room, "ROOM.EMIT", args).await.map(drop)
+        self.call(room, "ROOM.EMIT", self.limited(args, room, user, "ROOM.EMIT")).await.map(drop)
     }
 }
 
@@ -174,12 +180,20 @@ fn frame_error(command: &'static str, error: CallError) -> FrameError {
         CallError::Refused(text) => text,
     };
     let (word, message) = text.split_once(' ').unwrap_or((&text, ""));
+    if word == Code::RateLimited.as_str() {
+        return FrameError::rate_limited(retry_after_ms(message));
+    }
     if let Some(code) = Code::parse(word) {
         return FrameError::new(code, message);
     }
     // What the front sends is checked, so the rest is a fault of ours or a key of another type.
     tracing::warn!(command, error = text, "the module's refusal has no code that clients know");
     FrameError::internal()
+}
+
+/// `retry after 1200 ms: the limit … allows no more`
+fn retry_after_ms(message: &str) -> u64 {
+    message.split(' ').nth(2).and_then(|ms| ms.parse().ok()).unwrap_or(1_000)
 }
 
 #[cfg(test)]
@@ -194,6 +208,8 @@ mod tests {
         assert_eq!(code("WRONGTYPE Operation against a key"), Code::Internal);
         assert_eq!(code("ERR unknown command"), Code::Internal);
         assert_eq!(code("INTERNAL_ONLY no"), Code::Internal);
+        let limited = frame_error("X", CallError::Refused("RATE_LIMITED retry after 1200 ms: the limit k".into()));
+        assert_eq!((limited.code, limited.retry_after_ms), (Code::RateLimited, Some(1_200)));
         assert_eq!(frame_error("X", CallError::Away).code, Code::Unavailable);
         assert_eq!(frame_error("X", CallError::Unacknowledged).code, Code::Unacknowledged);
     }

@@ -86,7 +86,7 @@ impl Session {
     fn connect(&mut self, id: Option<u64>, connect: Connect) -> BoxFuture<'static, Done> {
         self.barrier = true;
         let bearer = || self.visitor.as_ref().and_then(|visitor| visitor.bearer.clone());
-        let (app, token) = (self.app.clone(), connect.token.or_else(bearer));
+        let (app, token, address) = (self.app.clone(), connect.token.or_else(bearer), self.address.clone());
         Box::pin(async move {
             let missing = || FrameError::new(Code::AuthRequired, "token: connect needs one");
             let verified = match token {
@@ -99,6 +99,10 @@ impl Session {
                     Done { id, result: Ok(String::new()), effect }
                 }
                 Err(error) => {
+                    // It counts before its sender hears of it, and so before they can come again.
+                    if error.code == Code::AuthInvalid {
+                        app.limits.auth_failed(&address).await;
+                    }
                     let effect = match error.code {
                         Code::AuthExpired => Effect::Close(CloseReason::AuthExpired),
                         Code::AuthInvalid => Effect::Close(CloseReason::AuthInvalid),

@@ -7,13 +7,16 @@
 pub(crate) mod calls;
 mod clock;
 mod commands;
+mod limits;
 mod rooms;
 
 use crate::access::Allowance;
+use crate::audit::{Note, Who};
 use crate::auth::Identity;
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::frame::{Code, Command, Envelope, FrameError, JoinOptions, Token, reply, split_binary};
+use crate::limits::Lease;
 use crate::names::Room;
 use crate::relay::room::MemberId;
 use crate::serve::App;
@@ -21,6 +24,8 @@ use crate::telemetry;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
+use limits::Quota;
+pub(crate) use limits::room_of;
 use rooms::{Membership, Rooms};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -65,6 +70,20 @@ pub(crate) struct Visitor {
     pub(crate) bearer: Option<Token>,
     /// Where they come from, and what they call themselves; only where devices are listed.
     pub(crate) device: Option<Device>,
+    /// Where they come from, as limits count it.
+    pub(crate) address: Arc<str>,
+    /// The lease of that address, where connections are counted.
+    pub(crate) lease: Option<Arc<Lease>>,
+}
+
+/// Whether Redis allows a command.
+pub(crate) type Permit = BoxFuture<'static, Result<(), FrameError>>;
+
+/// A command that waits for its permit. Nothing that comes after it overtakes it.
+struct Pending {
+    id: Option<u64>,
+    command: Command,
+    permit: Permit,
 }
 
 /// Where a connection comes from.
@@ -80,6 +99,10 @@ struct Session {
     member: MemberId,
     visitor: Option<Box<Visitor>>,
     identity: Option<Arc<Identity>>,
+    /// Where the client is, as limits count it.
+    address: Arc<str>,
+    quota: Quota,
+    pending: Option<Box<Pending>>,
     rooms: Rooms,
     /// Documents in which this connection has told a cursor.
     cursors: HashMap<Room, BTreeSet<String>>,
@@ -104,6 +127,8 @@ struct Session {
     leaves_at: Option<Instant>,
     /// It was told to go, and nothing more is read.
     is_leaving: bool,
+    /// Why it ended, once it has.
+    ended: Option<CloseReason>,
 }
 
 /// One frame of the client, and the bytes that came with it.
@@ -151,6 +176,7 @@ pub(crate) async fn run(
     session.app.metrics.connections.add(1);
     session.app.metrics.connected.add(1);
     let reason = session.read(source).await;
+    session.ended = reason;
     tracing::debug!(connection = %session.conn.id, ?reason, "a connection ends");
     if reason == Some(CloseReason::Slow) {
         session.app.metrics.slow.add(1);
@@ -159,8 +185,9 @@ pub(crate) async fn run(
 }
 
 impl Session {
-    fn new(app: Arc<App>, conn: Arc<Conn>, visitor: Visitor) -> Self {
+    fn new(app: Arc<App>, conn: Arc<Conn>, mut visitor: Visitor) -> Self {
         let now = Instant::now();
+        let (address, quota) = (visitor.address.clone(), Quota::of(visitor.lease.take()));
         Session {
             member: app.hub.next_member(),
             grace: Duration::from_millis(app.settings.presence_grace_ms),
@@ -169,6 +196,9 @@ impl Session {
             conn,
             visitor: Some(Box::new(visitor)),
             identity: None,
+            address,
+            quota,
+            pending: None,
             rooms: Rooms::default(),
             cursors: HashMap::new(),
             in_flight: None,
@@ -182,6 +212,7 @@ impl Session {
             wakes_at: None,
             leaves_at: None,
             is_leaving: false,
+            ended: None,
         }
     }
 
@@ -205,7 +236,7 @@ impl Session {
             if let Some(reason) = conn.closing().or_else(|| self.look_at_the_clock()) {
                 return Some(reason);
             }
-            if self.is_leaving && self.in_flight.is_none() {
+            if self.is_leaving && self.in_flight.is_none() && self.pending.is_none() {
                 return Some(CloseReason::Shutdown);
             }
             let reads = self.said.is_empty() && self.may_start() && !self.is_leaving;
@@ -215,6 +246,7 @@ impl Session {
                         return Some(reason);
                     }
                 }
+                permitted = permitted(&mut self.pending), if self.pending.is_some() => self.is_permitted(permitted),
                 incoming = source.next(), if reads => {
                     if let Err(reason) = self.receive(incoming) {
                         return reason;
@@ -237,7 +269,10 @@ impl Session {
     }
 
     fn may_start(&self) -> bool {
-        !self.barrier && self.in_flight.as_ref().is_none_or(|calls| calls.len() < WINDOW) && !self.conn.is_congested()
+        !self.barrier
+            && self.pending.is_none()
+            && self.in_flight.as_ref().is_none_or(|calls| calls.len() < WINDOW)
+            && !self.conn.is_congested()
     }
 
     fn receive(&mut self, incoming: Incoming) -> Result<(), Option<CloseReason>> {
@@ -258,7 +293,7 @@ impl Session {
             Incoming::Binary(message) => {
                 match split_binary(message) {
                     Ok((frame, payload)) => self.said.push_back(Said { frame, payload: Some(payload) }),
-                    Err(error) => self.answer(Done::refused(None, error)),
+                    Err(error) => self.refuse_unread(error),
                 }
                 Ok(())
             }
@@ -291,9 +326,12 @@ impl Session {
         self.app.metrics.commands.add(1);
         let envelope = match Envelope::read(&said.frame) {
             Ok(envelope) => envelope,
-            Err(error) => return self.answer(Done::refused(None, error)),
+            Err(error) => return self.refuse_unread(error),
         };
         let id = envelope.id;
+        if let Err(error) = self.may_speak() {
+            return self.answer(Done::refused(id, error));
+        }
         let command = envelope.command().and_then(|mut command| {
             said.payload.map_or(Ok(()), |payload| command.attach(payload))?;
             Ok(command)
@@ -305,27 +343,87 @@ impl Session {
         if !matches!(command, Command::Ping) {
             self.is_busy();
         }
-        let span = telemetry::command_span(command.name());
-        match (self.dispatch(id, command), span) {
-            (Ok(future), None) => self.begin(future),
-            (Ok(future), Some(span)) => self.begin(Box::pin(future.instrument(span))),
-            (Err(error), _) => self.answer(Done::refused(id, error)),
+        if let Err(error) = self.may(command.name()) {
+            return self.refuse(id, self.note(&command), error);
         }
+        match self.permit(&command) {
+            Some(permit) => self.pending = Some(Box::new(Pending { id, command, permit })),
+            None => self.go_on(id, command),
+        }
+    }
+
+    /// A frame that says nothing counts all the same.
+    fn refuse_unread(&mut self, error: FrameError) {
+        let error = self.may_speak().err().unwrap_or(error);
+        self.answer(Done::refused(None, error));
+    }
+
+    fn is_permitted(&mut self, permitted: Result<(), FrameError>) {
+        let Some(Pending { id, command, .. }) = self.pending.take().map(|pending| *pending) else { return };
+        match permitted {
+            Ok(()) => self.go_on(id, command),
+            Err(error) => self.refuse(id, self.note(&command), error),
+        }
+    }
+
+    /// Carries out a command that is allowed.
+    fn go_on(&mut self, id: Option<u64>, command: Command) {
+        let (span, note) = (telemetry::command_span(command.name()), self.note(&command));
+        let future = match self.dispatch(id, command) {
+            Ok(future) => future,
+            Err(error) => return self.refuse(id, note, error),
+        };
+        let future = match note {
+            Some(note) => Box::pin(async move {
+                let done = future.await;
+                note.end(&done.result);
+                done
+            }),
+            None => future,
+        };
+        match span {
+            None => self.begin(future),
+            Some(span) => self.begin(Box::pin(future.instrument(span))),
+        }
+    }
+
+    fn refuse(&mut self, id: Option<u64>, note: Option<Note>, error: FrameError) {
+        let done = Done::refused(id, error);
+        if let Some(note) = note {
+            note.end(&done.result);
+        }
+        self.answer(done);
+    }
+
+    /// What will be written down about a command, if anything.
+    fn note(&self, command: &Command) -> Option<Note> {
+        self.app.audit.note(|| self.who(), command, room_of(command))
+    }
+
+    fn who(&self) -> Who {
+        let user = self.identity.as_ref().map_or_else(|| "".into(), |identity| identity.user.clone());
+        Who { user, connection: self.conn.id.clone(), address: self.address.clone() }
     }
 
     fn finish(&mut self, done: Done) -> Option<CloseReason> {
         if let Effect::Connected(connected) = done.effect {
             let (identity, rooms) = *connected;
-            let answer = self.resume(done.id, Arc::new(identity), rooms);
+            let entry = self.enter_as(&identity.user);
+            let resumed = self.resume(done.id, Arc::new(identity), rooms);
+            let answer = self.once_entered(done.id, entry, resumed);
             self.begin(answer);
             return None;
         }
         self.app.metrics.refusals.add(usize::from(done.result.is_err()));
+        let struck = self.strike(&done);
         self.conn.reply(match (&done.result, done.id) {
             (Ok(ok), Some(id)) => reply::reply_frame(id, ok),
             (Ok(ok), None) => reply::reply_frame(0, ok),
             (Err(error), id) => reply::error_frame(id, error),
         });
+        if struck.is_some() {
+            return struck;
+        }
         match done.effect {
             Effect::Nothing | Effect::Connected(_) => return None,
             Effect::Close(reason) => return Some(reason),
@@ -367,10 +465,22 @@ async fn next_done(in_flight: &mut Option<Box<FuturesOrdered<BoxFuture<'static, 
     done
 }
 
+/// Whether the command that waits is allowed.
+async fn permitted(pending: &mut Option<Box<Pending>>) -> Result<(), FrameError> {
+    match pending {
+        Some(pending) => (&mut pending.permit).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// However a connection ends, even by a panic, its rooms hear of it.
 impl Drop for Session {
     fn drop(&mut self) {
         self.app.metrics.connections.subtract(1);
+        if self.identity.is_some() {
+            let reason = self.ended.or(self.conn.closing()).map_or("LEFT", CloseReason::as_str);
+            self.app.audit.connection(|| self.who(), "connection.end", reason);
+        }
         if self.conn.closing() == Some(CloseReason::Kicked) {
             self.grace = Duration::ZERO;
         }

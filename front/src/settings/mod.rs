@@ -3,11 +3,13 @@
 mod access;
 mod auth;
 mod keys;
+mod limits;
 mod secret;
 
 pub use access::AccessSettings;
 pub use auth::{AuthSettings, ForwardedHeader};
 pub use keys::{JwksAlgorithm, KeyFile, KeySet};
+pub use limits::{LimitSettings, LimitsKind};
 pub use secret::Secret;
 
 use crate::acks::{Ack, Acks, RoomAck};
@@ -133,6 +135,10 @@ pub struct Settings {
     #[arg(long, env = "STOA_SHUTDOWN_TIMEOUT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(2_000..))]
     pub shutdown_timeout_ms: u64,
 
+    /// How much is allowed, and what is written down.
+    #[command(flatten)]
+    pub limits: LimitSettings,
+
     /// Worker threads; 0: one per core.
     #[arg(long, env = "STOA_THREADS", default_value_t = 0)]
     pub threads: usize,
@@ -153,6 +159,7 @@ impl Settings {
         settings.auth.jwt_secret = Some(Secret::new(jwt_secret));
         settings.threads = 1;
         settings.drain_ms = 0;
+        settings.limits.limits = LimitsKind::Off;
         settings
     }
 

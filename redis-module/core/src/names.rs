@@ -59,6 +59,14 @@ impl<'a> RoomKey<'a> {
     }
 }
 
+/// What decides over a key's slot, if anything in it does: what stands between its first brace and the next closing one
+/// (Redis Cluster specification, "Hash tags").
+pub fn slot_tag(key: &[u8]) -> Option<&[u8]> {
+    let open = key.iter().position(|byte| *byte == b'{')? + 1;
+    let len = key[open..].iter().position(|byte| *byte == b'}').filter(|len| *len > 0)?;
+    Some(&key[open..open + len])
+}
+
 /// Which bytes a name may hold.
 const NAME_BYTES: [bool; 256] = {
     let (mut fine, mut at) = ([false; 256], 0);
@@ -92,6 +100,16 @@ mod tests {
         let key = RoomKey::parse(b"stoa:{lobby}:doc:main").unwrap();
         assert_eq!((key.channel, key.room, key.stream), ("stoa:{lobby}", "lobby", "doc:main"));
         assert_eq!(RoomKey::parse_room(b"{a}").unwrap().stream, "");
+    }
+
+    #[test]
+    fn a_tag_is_what_redis_takes_for_one() {
+        for (key, tag) in [("stoa:{a}:log", "a"), ("{a}{b}", "a"), ("x{a{b}", "a{b")] {
+            assert_eq!(slot_tag(key.as_bytes()), Some(tag.as_bytes()), "{key}");
+        }
+        for key in ["", "a", "{a", "a}", "}a{", "{}a", "{}{a}"] {
+            assert_eq!(slot_tag(key.as_bytes()), None, "{key}");
+        }
     }
 
     #[test]

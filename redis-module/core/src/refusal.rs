@@ -37,6 +37,8 @@ pub enum Code {
     Closed,
     /// This connection was taken out of the room. The same call is refused again.
     Kicked,
+    /// A limit allows no more; the message says for how long. The same call is accepted then.
+    RateLimited,
     /// The command belongs to replication, AOF and migration; callers use the public one.
     InternalOnly,
 }
@@ -61,6 +63,7 @@ impl Code {
             Code::PermissionDenied => "PERMISSION_DENIED",
             Code::Closed => "CLOSED",
             Code::Kicked => "KICKED",
+            Code::RateLimited => "RATE_LIMITED",
             Code::InternalOnly => "INTERNAL_ONLY",
         }
     }

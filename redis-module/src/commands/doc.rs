@@ -1,5 +1,6 @@
 //! `DOC.`: what many people edit.
 
+use super::limits::Limits;
 use super::{changes_reply, epoch_reply, msg, stream_key};
 use crate::args::{Args, Keyword, once, unknown};
 use crate::deadlines::{self, writer};
@@ -46,9 +47,10 @@ pub(crate) fn create(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     Ok(reply)
 }
 
-/// DOC.SUBMIT key rev op [ID client seq] [EPOCH epoch] [LEN n] [HASH hash] [UNIT utf16|char] [BY user conn]
+/// DOC.SUBMIT key rev op [ID client seq] [EPOCH epoch] [LEN n] [HASH hash] [UNIT utf16|char] [BY user conn] [LIMITS …]
 pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let (rev, op) = (args.integer("rev")?, args.bytes("op")?);
     let mut author = Author::default();
     let (mut epoch, mut len, mut hash, mut unit) = (None, None, None, None);
@@ -69,31 +71,36 @@ pub(crate) fn submit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let submit = Submit { rev, op, epoch, identity, user, len, hash, unit };
 
     let mut open = Key::open(ctx, &name, Mode::Write);
+    limits.check(ctx, || knows(&open, submit.identity.as_ref()))?;
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
     let submitted = document.submit(&submit, writer(ctx), ffi::now_ms(), &bounds()).inspect_err(count_desync)?;
-    Ok(settle(ctx, (&name, &key), document, &submitted, connection, unit, c"doc.submit"))
+    Ok(settle(ctx, (&name, &key), document, (&submitted, &limits), connection, unit, c"doc.submit"))
 }
 
-/// DOC.UNDO key client [ID id seq] [BY user conn]
+/// DOC.UNDO key client [ID id seq] [BY user conn] [LIMITS …]
 pub(crate) fn undo(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let client = args.text("client")?;
     let (identity, user, connection) = Author::read(&mut args)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
+    limits.check(ctx, || knows(&open, identity.as_ref()))?;
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
     let undone = document.undo((user, client), identity, writer(ctx), ffi::now_ms(), &bounds())?;
-    Ok(settle(ctx, (&name, &key), document, &undone, connection, Unit::Utf16, c"doc.undo"))
+    Ok(settle(ctx, (&name, &key), document, (&undone, &limits), connection, Unit::Utf16, c"doc.undo"))
 }
 
-/// DOC.RESTORE key name [ID id seq] [BY user conn]
+/// DOC.RESTORE key name [ID id seq] [BY user conn] [LIMITS …]
 pub(crate) fn restore(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let tag = args.text("name")?;
     let (identity, user, connection) = Author::read(&mut args)?;
     let mut open = Key::open(ctx, &name, Mode::Write);
+    limits.check(ctx, || knows(&open, identity.as_ref()))?;
     let document = open.value_mut::<Document>()?.ok_or_else(missing)?;
     let restored = document.restore(tag, user, identity, writer(ctx), ffi::now_ms(), &bounds())?;
-    Ok(settle(ctx, (&name, &key), document, &restored, connection, Unit::Utf16, c"doc.restore"))
+    Ok(settle(ctx, (&name, &key), document, (&restored, &limits), connection, Unit::Utf16, c"doc.restore"))
 }
 
 /// DOC.TAG key name [DROP]
@@ -211,16 +218,25 @@ impl<'a> Author<'a> {
     }
 }
 
-/// Replicates and announces what became of an operation, and answers with it.
+/// Whether an operation with this identity does nothing any more.
+fn knows(open: &Key<'_>, identity: Option<&Identity>) -> bool {
+    let document = open.value::<Document>().ok().flatten();
+    document.zip(identity).is_some_and(|(document, identity)| document.knows(identity))
+}
+
+/// Charges for what became of an operation, replicates and announces it, and answers with it.
 fn settle(
     ctx: &Ctx<'_>,
     (name, key): (&Word<'_>, &RoomKey<'_>),
     document: &Document,
-    submitted: &Submitted,
+    (submitted, limits): (&Submitted, &Limits<'_>),
     connection: &str,
     unit: Unit,
     event: &CStr,
 ) -> Reply {
+    if !submitted.duplicate {
+        limits.charge(ctx);
+    }
     if let Some(effect) = &submitted.effect {
         effects::replicate::<Document>(ctx, key, effect);
         effects::notify(ctx, event, name);

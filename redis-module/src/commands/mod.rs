@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 pub(crate) mod doc;
+pub(crate) mod limits;
 pub(crate) mod msg;
 pub(crate) mod presence;
 pub(crate) mod rate;

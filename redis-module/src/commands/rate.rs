@@ -83,6 +83,20 @@ pub(crate) fn give_back(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     Ok(was_held.into())
 }
 
+/// How long a call has to wait, in milliseconds; 0 if it is allowed now.
+pub(super) fn wait_ms(ctx: &Ctx<'_>, name: Word<'_>, ask: &Ask, now_ns: u64) -> Result<u64, Trouble> {
+    let open = Key::open(ctx, &name, Mode::Read);
+    Ok(rate::peek(open.string()?, ask, now_ns)?.retry_after_ms.unwrap_or(0))
+}
+
+/// Takes what [`wait_ms`] found to be allowed.
+pub(super) fn charge(ctx: &Ctx<'_>, name: Word<'_>, ask: &Ask, now_ns: u64) {
+    let mut open = Key::open(ctx, &name, Mode::Write);
+    // Looked at before in the same call, so this cannot fail.
+    let decision = open.string().ok().and_then(|stored| rate::take(name.bytes(), stored, ask, now_ns).ok());
+    store(ctx, name, &mut open, decision.and_then(|decision| decision.store));
+}
+
 /// Reads limits, cost and, where a call may block, the strikes into the place where they stay: they are large.
 fn read(ask: &mut Ask, args: &mut Args<'_>, may_block: bool) -> Result<(), Trouble> {
     let mut cost = None;

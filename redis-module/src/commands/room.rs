@@ -1,5 +1,6 @@
 //! `ROOM.`: the room as a whole.
 
+use super::limits::Limits;
 use super::{access, check_database, doc, epoch_reply, events_reply, msg};
 use crate::args::{Args, once, unknown};
 use crate::deadlines;
@@ -25,10 +26,11 @@ const KEYS_MAX: usize = 33;
 /// Events that bring one stream up to date; who missed more takes the snapshot. A page of bytes bounds it too.
 const RESUMED_EVENTS_MAX: usize = 2_000;
 
-/// ROOM.EMIT key event json [PAYLOAD bytes] [TO USER|CONN id] [FROM conn] [BY user]
+/// ROOM.EMIT key event json [PAYLOAD bytes] [TO USER|CONN id] [FROM conn] [BY user] [LIMITS …]
 pub(crate) fn emit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     check_database(ctx)?;
     let key = RoomKey::parse_room(args.bytes("key")?)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let name = args.text("event")?;
     check_name("event", name).map_err(|r| Refusal::argument(r.message))?;
     let bounds = bounds();
@@ -68,6 +70,8 @@ pub(crate) fn emit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         header.skip_origin = true;
     }
     frame.push('}');
+    limits.check(ctx, || false)?;
+    limits.charge(ctx);
     Ok(Reply::Integer(match payload {
         Some(payload) => effects::announce_with_payload(ctx, key.channel, header, &frame, payload),
         None => effects::announce(ctx, key.channel, &header, &frame),

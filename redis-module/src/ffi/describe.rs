@@ -31,7 +31,9 @@ pub(crate) fn describe(ctx: &Ctx<'_>, d: &Description<'_>) -> Result<(), String>
         sizeof_arg: size_of::<raw::RedisModuleCommandArg>(),
     };
     let mut texts = Texts::default();
-    let mut specs = [key_spec(d), empty_key_spec()];
+    // Empty ones end the list.
+    let limits = if takes_limits(d.syntax) { limits_key_spec() } else { empty_key_spec() };
+    let mut specs = [key_spec(d), limits, empty_key_spec()];
     let mut args = Vec::new();
     let mut nested = Nested::default();
     parse_list(d.syntax, &mut args, &mut texts, &mut nested);
@@ -87,6 +89,11 @@ fn parse_list(syntax: &str, out: &mut Vec<raw::RedisModuleCommandArg>, texts: &m
         if let Some(inner) = rest.strip_prefix('[') {
             let end = inner.find(']').unwrap_or(inner.len());
             let group = inner[..end].trim();
+            if group.starts_with(LIMITS) {
+                out.push(limits_argument(texts, nested));
+                rest = inner.get(end + 1..).unwrap_or("").trim_start();
+                continue;
+            }
             let (group, repeats) = group.strip_suffix('…').map_or((group, 0), |g| (g.trim(), MULTIPLE));
             let mut argument = parse_group(group, texts, nested);
             argument.flags |= OPTIONAL | repeats;
@@ -136,6 +143,28 @@ fn parse_group(group: &str, texts: &mut Texts, nested: &mut Nested) -> raw::Redi
         }
         [] => parse_word("value", texts, nested),
     }
+}
+
+/// How the option begins of which `commands::limits` is made.
+const LIMITS: &str = "LIMITS n ";
+
+fn takes_limits(syntax: &str) -> bool {
+    syntax.contains(LIMITS)
+}
+
+/// `[LIMITS n key burst count period_ms …]`: a number, and so many groups. Their keys are those of the second key spec.
+fn limits_argument(texts: &mut Texts, nested: &mut Nested) -> raw::RedisModuleCommandArg {
+    let mut members: Vec<_> =
+        ["key", "burst", "count", "period_ms"].iter().map(|word| parse_word(word, texts, nested)).collect();
+    members[0].key_spec_index = 1;
+    let block_type = raw::RedisModuleCommandArgType_REDISMODULE_ARG_TYPE_BLOCK;
+    let mut limit = block("limit", block_type, members, texts, nested);
+    limit.flags |= MULTIPLE;
+    let number = parse_word("n", texts, nested);
+    let mut argument = block("limits", block_type, vec![number, limit], texts, nested);
+    argument.token = texts.keep("LIMITS");
+    argument.flags |= OPTIONAL;
+    argument
 }
 
 fn parse_word(word: &str, texts: &mut Texts, nested: &mut Nested) -> raw::RedisModuleCommandArg {
@@ -212,6 +241,22 @@ fn key_spec(d: &Description<'_>) -> raw::RedisModuleCommandKeySpec {
     spec.fk.range.lastkey = if last < 0 { last } else { last - first };
     spec.fk.range.keystep = step;
     spec.fk.range.limit = 0;
+    spec
+}
+
+/// The keys of `LIMITS n key burst count period_ms …`. Incomplete, because an argument before it may be the same word: who
+/// needs the keys of a call asks the server (`COMMAND GETKEYS`), and the server asks the module.
+fn limits_key_spec() -> raw::RedisModuleCommandKeySpec {
+    let mut spec = empty_key_spec();
+    let flags = raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_ACCESS | raw::REDISMODULE_CMD_KEY_UPDATE;
+    spec.flags = u64::from(flags | raw::REDISMODULE_CMD_KEY_INCOMPLETE);
+    spec.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_KEYWORD;
+    spec.bs.keyword.keyword = c"LIMITS".as_ptr();
+    spec.bs.keyword.startfrom = 3;
+    spec.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
+    spec.fk.keynum.keynumidx = 0;
+    spec.fk.keynum.firstkey = 1;
+    spec.fk.keynum.keystep = 4;
     spec
 }
 

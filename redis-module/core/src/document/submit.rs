@@ -161,6 +161,11 @@ impl Document {
         self.accept(edit, inserted, submit, writer, now_ms, bounds)
     }
 
+    /// Whether an operation with this identity does nothing: it was accepted before, or too long ago to be told apart.
+    pub fn knows(&self, identity: &Identity) -> bool {
+        !matches!(self.writers.look_up(identity), Ok(Known::New))
+    }
+
     /// The answer to an operation that was accepted before.
     pub(super) fn answer_again(&self, rev: u64, answer: Answer) -> Submitted {
         let created = answer.number != CREATED_NOTHING;

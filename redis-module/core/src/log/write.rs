@@ -248,6 +248,11 @@ impl Log {
         Ok((count, Some(bytes)))
     }
 
+    /// Whether a write with this identity does nothing: it was accepted before, or too long ago to be told apart.
+    pub fn knows(&self, identity: &Identity) -> bool {
+        !matches!(self.writers.look_up(identity), Ok(Known::New))
+    }
+
     /// Whether this write was accepted before.
     pub(super) fn known(&self, actor: &Actor<'_>) -> Result<Option<Written>, Refusal> {
         check_id("user", actor.user, false)?;

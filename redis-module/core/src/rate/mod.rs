@@ -6,6 +6,7 @@
 //!
 //! [`hold`] counts leases, each of a holder, that end by themselves.
 
+mod bucket;
 mod leases;
 mod limit;
 mod state;
@@ -14,6 +15,7 @@ mod tests;
 #[cfg(test)]
 mod twin;
 
+pub use bucket::Bucket;
 pub use leases::{Held, Left, give_back, hold};
 pub use limit::{Limit, Limits};
 pub use state::{State, Store};

@@ -14,6 +14,7 @@ pub(crate) use stream::{append, cancel, finish};
 pub(crate) use write::{delete, edit, post, react, read, unreact};
 
 use super::epoch_reply;
+use super::limits::Limits;
 use crate::args::{Args, Keyword, once, unknown};
 use crate::deadlines::{self, writer};
 use crate::effects;
@@ -72,6 +73,12 @@ impl<'a> Options<'a> {
         Ok(self)
     }
 
+    /// Whether a write with this identity does nothing any more.
+    fn are_known(&self, open: &Key<'_>) -> bool {
+        let log = open.value::<Log>().ok().flatten();
+        log.zip(self.identity.as_ref()).is_some_and(|(log, identity)| log.knows(identity))
+    }
+
     fn actor(&mut self) -> Actor<'a> {
         Actor { user: self.user, identity: self.identity.take(), any: self.any.is_some() }
     }
@@ -91,15 +98,18 @@ fn opened<'k>(key: &'k mut Key<'_>) -> Result<&'k mut Log, Trouble> {
     key.value_mut::<Log>()?.ok_or_else(|| Refusal::new(Code::NotFound, "nothing was said here yet").into())
 }
 
-/// Replicates and announces what a write changed, and begins its reply: `n`, `rev`, `epoch`, `duplicate`.
+/// Charges for a write, replicates and announces what it changed, and begins its reply: `n`, `rev`, `epoch`, `duplicate`.
 fn told(
     ctx: &Ctx<'_>,
     (name, key): (&Word<'_>, &RoomKey<'_>),
     log: &Log,
-    (n, written): (u64, &Written),
+    (n, written, limits): (u64, &Written, &Limits<'_>),
     connection: Option<&str>,
     event: &CStr,
 ) -> Fields {
+    if written.outcome != Outcome::Duplicate {
+        limits.charge(ctx);
+    }
     if let Outcome::Accepted(accepted) = &written.outcome {
         effects::tell_of_message(ctx, (name, key), log, accepted, connection.unwrap_or_default());
         effects::notify(ctx, event, name);

@@ -2,6 +2,7 @@
 
 use super::{Options, call, changed, open, opened, reschedule, told};
 use crate::args::{Args, once};
+use crate::commands::limits::Limits;
 use crate::commands::{epoch_reply, stream_key};
 use crate::deadlines;
 use crate::effects;
@@ -16,9 +17,10 @@ use stoa_core::refusal::Refusal;
 /// Moves of watermarks that wait for the end of the tick; beyond it they are told at once, so that a frame is bounded.
 const READS_WAITING_MAX: u64 = 500;
 
-/// MSG.POST key user json [ID client seq] [TYPE type] [REPLY n] [MENTION user …] [META json] [STREAMING] [CONN conn]
+/// MSG.POST key user json [ID client seq] [TYPE type] [REPLY n] [MENTION user …] [META json] [STREAMING] [CONN conn] [LIMITS …]
 pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let mut options = Options::of(args.text("user")?);
     let body = args.bytes("json")?;
     let (mut kind, mut reply, mut meta, mut streaming, mut mentions) = (None, None, None, None, Vec::new());
@@ -37,6 +39,7 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let bounds = bounds();
 
     let mut open = open(ctx, &name);
+    limits.check(ctx, || options.are_known(&open))?;
     let mut fresh = None;
     let log = match open.value_mut::<Log>()? {
         Some(log) => log,
@@ -44,7 +47,7 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     };
     let posted = log.post(&post, options.actor(), &call(ctx, &key, &bounds))?;
     let n = posted.answer.number;
-    let fields = told(ctx, (&name, &key), log, (n, &posted), options.connection, c"msg.post");
+    let fields = told(ctx, (&name, &key), log, (n, &posted, &limits), options.connection, c"msg.post");
     // Later posts end later: only the first of a log brings its end nearer.
     if streaming || log.len() == 1 {
         reschedule(ctx, &key, log, &bounds);
@@ -55,9 +58,10 @@ pub(crate) fn post(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     Ok(Reply::Map(fields))
 }
 
-/// MSG.EDIT key n user json [ANY] [MENTION user …] [ID client seq] [CONN conn]
+/// MSG.EDIT key n user json [ANY] [MENTION user …] [ID client seq] [CONN conn] [LIMITS …]
 pub(crate) fn edit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let n = args.integer("n")?;
     let mut options = Options::of(args.text("user")?);
     let body = args.bytes("json")?;
@@ -70,16 +74,18 @@ pub(crate) fn edit(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         }
     }
     let (mut open, bounds) = (open(ctx, &name), bounds());
+    limits.check(ctx, || options.are_known(&open))?;
     let log = opened(&mut open)?;
     let edited = log.edit(n, body, &mentions, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = told(ctx, (&name, &key), log, (n, &edited), options.connection, c"msg.edit");
+    let mut fields = told(ctx, (&name, &key), log, (n, &edited, &limits), options.connection, c"msg.edit");
     fields.push(changed(&edited));
     Ok(Reply::Map(fields))
 }
 
-/// MSG.DELETE key n user [ANY] [ID client seq] [CONN conn]
+/// MSG.DELETE key n user [ANY] [ID client seq] [CONN conn] [LIMITS …]
 pub(crate) fn delete(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let n = args.integer("n")?;
     let mut options = Options::of(args.text("user")?);
     while let Some(word) = args.keyword() {
@@ -89,34 +95,37 @@ pub(crate) fn delete(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         }
     }
     let (mut open, bounds) = (open(ctx, &name), bounds());
+    limits.check(ctx, || options.are_known(&open))?;
     let log = opened(&mut open)?;
     let deleted = log.delete(n, options.actor(), &call(ctx, &key, &bounds))?;
-    let mut fields = told(ctx, (&name, &key), log, (n, &deleted), options.connection, c"msg.delete");
+    let mut fields = told(ctx, (&name, &key), log, (n, &deleted, &limits), options.connection, c"msg.delete");
     fields.push(changed(&deleted));
     Ok(Reply::Map(fields))
 }
 
-/// MSG.REACT key n user reaction [ID client seq] [CONN conn]
+/// MSG.REACT key n user reaction [ID client seq] [CONN conn] [LIMITS …]
 pub(crate) fn react(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
     mark(ctx, args, true)
 }
 
-/// MSG.UNREACT key n user reaction [ID client seq] [CONN conn]
+/// MSG.UNREACT key n user reaction [ID client seq] [CONN conn] [LIMITS …]
 pub(crate) fn unreact(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
     mark(ctx, args, false)
 }
 
 fn mark(ctx: &Ctx<'_>, mut args: Args<'_>, add: bool) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let n = args.integer("n")?;
     let options = Options::of(args.text("user")?);
     let reaction = args.text("reaction")?;
     let mut options = options.take_all(&mut args)?;
     let (mut open, bounds) = (open(ctx, &name), bounds());
+    limits.check(ctx, || options.are_known(&open))?;
     let log = opened(&mut open)?;
     let marked = log.react(n, reaction, add, options.actor(), &call(ctx, &key, &bounds))?;
     let event = if add { c"msg.react" } else { c"msg.unreact" };
-    let mut fields = told(ctx, (&name, &key), log, (n, &marked), options.connection, event);
+    let mut fields = told(ctx, (&name, &key), log, (n, &marked, &limits), options.connection, event);
     fields.push(changed(&marked));
     fields.push(("count", marked.answer.number.into()));
     Ok(Reply::Map(fields))

@@ -1,5 +1,6 @@
 //! Coming, changing, going; typing and pointing.
 
+use super::super::limits::Limits;
 use super::super::{epoch_reply, stream_key};
 use super::{change, check_owner, here, owner_option, settle};
 use crate::args::{Args, once, unknown};
@@ -40,9 +41,10 @@ pub(crate) fn join(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     ]))
 }
 
-/// PRESENCE.SET key conn [json] [STATUS status] [PRIVATE json] [USER user]
+/// PRESENCE.SET key conn [json] [STATUS status] [PRIVATE json] [USER user] [LIMITS …]
 pub(crate) fn set(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
     let (name, key) = stream_key(ctx, &mut args)?;
+    let limits = Limits::cut(&mut args, &key)?;
     let connection = args.text("conn")?;
     let (mut says, mut owner) = (Says::default(), None);
     // No JSON value looks like one of these words.
@@ -58,9 +60,11 @@ pub(crate) fn set(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
         }
     }
     let mut open = Key::open(ctx, &name, Mode::Write);
+    limits.check(ctx, || false)?;
     let presence = here(&mut open)?;
     check_owner(presence, connection, owner)?;
     let changed = presence.set(connection, says, writer(ctx), ffi::now_ms(), &bounds())?;
+    limits.charge(ctx);
     settle(ctx, (&name, &key), presence, &changed, c"presence.set");
     Ok(position_reply(presence, None))
 }

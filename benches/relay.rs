@@ -9,6 +9,8 @@
 mod crowd;
 #[path = "relay/fleet.rs"]
 mod fleet;
+#[path = "relay/flood.rs"]
+mod flood;
 #[path = "relay/scenarios.rs"]
 mod scenarios;
 #[path = "relay/server.rs"]

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use std::time::Duration;
-use stoa_front::settings::Secret;
+use stoa_front::settings::{LimitsKind, Secret};
 use stoa_harness::front::http_status;
 use stoa_harness::socket::Client;
 use stoa_harness::{Connection, Front, Redis, assert_eventually, front};
@@ -44,6 +44,8 @@ async fn a_front_needs_no_more_than_the_user_that_redis_conf_gives_it() {
         settings.redis_url = Secret::new(&url);
         settings.presence_ttl_ms = 600;
         settings.presence_grace_ms = 100;
+        settings.limits.limits = LimitsKind::Standard;
+        settings.limits.connection_lease_ms = 600;
     })
     .await;
     let ada = Client::connect(front.port, &front::token("ada")).await;

@@ -204,7 +204,7 @@ fn what_cannot_be_a_limit_is_refused() {
         let call = format!("MSG.POST {LOG} ada \"x\" {limits}");
         assert_eq!(redis.call(&words(&call)).refused(), code, "{call}");
     }
-    for call in ["MSG.UNREAD stoa:{lobby}:log ada", "DOC.CURSOR stoa:{lobby}:doc:main k1 0 null"] {
+    for call in ["MSG.RANGE stoa:{lobby}:log", "DOC.CURSOR stoa:{lobby}:doc:main k1 0 null"] {
         let call = format!("{call} LIMITS 1 {ADA} 1 1 1000");
         assert_eq!(redis.call(&words(&call)).refused(), "INVALID_ARGUMENT", "{call}");
     }

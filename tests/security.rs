@@ -3,3 +3,5 @@
 
 #[path = "security/access.rs"]
 mod access;
+#[path = "security/limits.rs"]
+mod limits;

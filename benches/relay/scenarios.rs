@@ -2,6 +2,7 @@
 
 use crate::crowd::crowd;
 use crate::fleet::fleet;
+use crate::flood::flood;
 use crate::server::Server;
 use crate::typing::typing;
 use crate::wire::{Client, Seen, Wire, number_after};
@@ -18,7 +19,7 @@ use tokio::task::{JoinSet, LocalSet, spawn_local};
 type Scenario = fn(&Server) -> Pin<Box<dyn Future<Output = Vec<Figure>> + '_>>;
 
 /// Every scenario with its name.
-pub(crate) const ALL: [(&str, Scenario); 10] = [
+pub(crate) const ALL: [(&str, Scenario); 11] = [
     ("one room of 1,000, 60 messages/s", |server| Box::pin(steady(server))),
     ("one room of 1,000, as fast as it goes", |server| Box::pin(saturation(server))),
     ("1,000 rooms of 10, a message/s each", |server| Box::pin(many_rooms(server))),
@@ -29,6 +30,7 @@ pub(crate) const ALL: [(&str, Scenario); 10] = [
     ("50,000 idle on three fronts", |server| Box::pin(fleet(server))),
     ("1,000 come to one room", |server| Box::pin(crowd(server, 1_000))),
     ("5,000 come to one room", |server| Box::pin(big_crowd(server))),
+    ("100 talk beside a flood of 1,000", |server| Box::pin(flood(server))),
 ];
 
 /// Longest wait for what was sent to arrive.

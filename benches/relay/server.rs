@@ -10,6 +10,8 @@ use stoa_harness::{Redis, front, module};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Clock ticks per second in /proc (`getconf CLK_TCK`).
 const TICKS: f64 = 100.0;
+/// Loads are more than people are.
+const NO_LIMITS: [&str; 2] = ["--limits", "off"];
 
 /// A front of Stoa, or Node's Socket.IO, and its Redis.
 pub(crate) struct Server {
@@ -49,7 +51,7 @@ impl Server {
         let redis_pid = info.lines().find_map(|l| l.strip_prefix("process_id:")).unwrap().trim().parse().unwrap();
         pin(redis_pid, 1);
         let (process, port) = match wire {
-            Wire::Stoa => stoa(&redis),
+            Wire::Stoa => stoa(&redis, &NO_LIMITS),
             Wire::SocketIo => node(&redis),
         };
         pin(process.id(), 0);
@@ -68,7 +70,14 @@ impl Server {
 
     /// Starts one more front of Stoa, wherever the system puts it.
     pub(crate) fn another_front(&self) -> Front {
-        let (process, port) = stoa(&self.redis);
+        let (process, port) = stoa(&self.redis, &NO_LIMITS);
+        Front { port, process }
+    }
+
+    /// Starts one more front, on the core of the first, which rests: with the standard limits and these arguments.
+    pub(crate) fn front_with_limits(&self, arguments: &[&str]) -> Front {
+        let (process, port) = stoa(&self.redis, arguments);
+        pin(process.id(), 0);
         Front { port, process }
     }
 }
@@ -99,7 +108,7 @@ fn cpu_s(pid: u32) -> f64 {
     (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / TICKS
 }
 
-fn stoa(redis: &Redis) -> (Child, u16) {
+fn stoa(redis: &Redis, arguments: &[&str]) -> (Child, u16) {
     let directory = module::build_directory();
     let binary = std::env::var_os("STOA_FRONT_BINARY").map_or(directory.join("stoa-front"), Into::into);
     if std::env::var_os("STOA_FRONT_BINARY").is_none() {
@@ -114,6 +123,7 @@ fn stoa(redis: &Redis) -> (Child, u16) {
     let process = Command::new(binary)
         .args(["--listen", &format!("127.0.0.1:{port}"), "--redis-url", &redis.url(), "--threads", "1"])
         .args(["--jwt-secret", front::SECRET, "--log", "warn"])
+        .args(arguments)
         .stdout(Stdio::null())
         .spawn()
         .unwrap();

@@ -241,7 +241,7 @@ fn frame(bytes: &[u8]) -> Option<(u8, usize, usize)> {
 }
 
 /// A frame with a mask of zeros: correct, and nothing to compute.
-fn masked(opcode: u8, content: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(opcode: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![0x80 | opcode];
     match content.len() {
         length @ 0..126 => out.push(0x80 | length as u8),

@@ -50,6 +50,11 @@ impl Front {
         Front { front: Some(front), port }
     }
 
+    /// What it has counted, as `/metrics` tells it.
+    pub fn metrics(&self) -> String {
+        self.front.as_ref().map_or_else(String::new, |front| front.metrics().render())
+    }
+
     /// Stops it as a deployment does: people are told where to go, Redis is told who left.
     pub async fn shutdown(mut self) {
         if let Some(front) = self.front.take() {

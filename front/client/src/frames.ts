@@ -94,6 +94,8 @@ export type CloseReason =
   | "PING_TIMEOUT"
   /** This connection could not be brought up to date: come back and resume. */
   | "RESYNC"
+  /** Too many connections, or too many refusals in a row: come back later. */
+  | "RATE_LIMITED"
   /** No valid `connect` frame in time. */
   | "AUTH_REQUIRED"
   /** The token was refused. */

@@ -76,7 +76,9 @@ export interface FrontProcess {
 /** Starts a front, with further settings if need be. */
 export async function startFront(redis: number, ...settings: string[]): Promise<FrontProcess> {
   const port = await freePort();
-  const args = ["--listen", `127.0.0.1:${port}`, "--redis-url", `redis://127.0.0.1:${redis}`, "--jwt-secret", SECRET, "--threads", "1", "--log", "error", ...settings];
+  // Tests write faster than people; those about limits say so themselves.
+  const limits = settings.includes("--limits") ? [] : ["--limits", "off"];
+  const args = ["--listen", `127.0.0.1:${port}`, "--redis-url", `redis://127.0.0.1:${redis}`, "--jwt-secret", SECRET, "--threads", "1", "--log", "error", ...limits, ...settings];
   const process = start(String(binary), args);
   await until("the front", () => fetch(`http://127.0.0.1:${port}/readyz`).then(({ ok }) => ok, () => false));
   return { port, process };

@@ -44,7 +44,8 @@ pub(crate) struct Lease {
     leases: Arc<Leases>,
     home: Room,
     holder: String,
-    max: u64,
+    /// How many there may be; `None` for any number, of which nobody keeps count.
+    max: Option<u64>,
     /// The limit whose block ends what the holder may do.
     blocked_by: Option<String>,
     /// Until when it is blocked, in milliseconds since the leases began; 0 if it is not.
@@ -61,7 +62,7 @@ impl Leases {
     }
 
     /// A lease that nobody holds yet. `blocked_by` is the limit of `home` whose block counts for the holder.
-    pub(super) fn lease(self: &Arc<Self>, home: Room, blocked_by: Option<String>, max: u64) -> Arc<Lease> {
+    pub(super) fn lease(self: &Arc<Self>, home: Room, blocked_by: Option<String>, max: Option<u64>) -> Arc<Lease> {
         let blocked_until_ms = AtomicU64::new(0);
         Arc::new(Lease { leases: self.clone(), home, holder: chance::id(), max, blocked_by, blocked_until_ms })
     }
@@ -119,8 +120,9 @@ impl Lease {
     }
 
     async fn take(&self) -> Result<Option<u64>, FrameError> {
+        let Some(max) = self.max else { return Ok(None) };
         let ttl_ms = self.leases.ttl.as_millis() as u64;
-        self.leases.api.rate_hold(&self.home, &self.holder, self.max, ttl_ms).await
+        self.leases.api.rate_hold(&self.home, &self.holder, max, ttl_ms).await
     }
 
     /// Takes it anew, and looks whether somebody blocked its holder.
@@ -139,6 +141,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.max.is_none() {
+            return;
+        }
         // One that was never held does not hurt. Without the task the runtime ends, and the lease by itself.
         let _ = self.leases.notes.send(Note::GiveBack(self.home.clone(), std::mem::take(&mut self.holder)));
     }

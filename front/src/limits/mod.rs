@@ -75,7 +75,7 @@ impl Limits {
     pub(crate) async fn enter(&self, address: &str) -> Result<Option<Arc<Lease>>, FrameError> {
         self.knock(address).await?;
         let Some(max) = self.settings.address_connections_max() else { return Ok(None) };
-        let held = self.hold(self.leases.lease(Room::of_address(address), None, max)).await;
+        let held = self.hold(self.leases.lease(Room::of_address(address), None, Some(max))).await;
         self.at_the_door(held).map(Some)
     }
 
@@ -104,13 +104,13 @@ impl Limits {
 
     /// Whether anybody asks when a user is connected.
     pub(crate) fn asks_users(&self) -> bool {
-        self.settings.user_connections_max().is_some() || self.table.of_command(Scope::User, "connect").next().is_some()
+        self.settings.is_on() || self.table.of_command(Scope::User, "connect").next().is_some()
     }
 
     /// A lease for a connection of a user, which has to be [held](Limits::hold), if they are counted.
     pub(crate) fn lease_of_user(&self, user: &str) -> Option<Arc<Lease>> {
-        let max = self.settings.user_connections_max()?;
-        Some(self.leases.lease(Room::personal(user), Some(stream_of("all")), max))
+        let max = self.settings.user_connections_max();
+        self.settings.is_on().then(|| self.leases.lease(Room::personal(user), Some(stream_of("all")), max))
     }
 
     /// Before a user is connected.
@@ -148,11 +148,16 @@ impl Limits {
             return None;
         }
         let asks = self.asks(asker, room, command);
-        if asks.is_empty() {
+        // What a connection may do is looked at when its lease is taken anew.
+        let looks = !asker.has_connection && self.settings.is_on();
+        if asks.is_empty() && !looks {
             return None;
         }
-        let limits = self.clone();
+        let (limits, home) = (self.clone(), Room::personal(&asker.user));
         Some(async move {
+            if looks {
+                limits.refuse_blocked(&home, &stream_of("all")).await?;
+            }
             for Ask { home, stream, figures, strikes } in &asks {
                 let verdict = limits.api.rate_take(home, stream, figures, *strikes).await?;
                 verdict.retry_after_ms.map_or(Ok(()), |ms| Err(FrameError::rate_limited(ms)))?;

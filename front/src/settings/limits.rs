@@ -90,7 +90,12 @@ impl LimitSettings {
         Duration::from_millis(self.connection_lease_ms)
     }
 
+    /// Whether connections, refused tokens and refusals are counted, and blocks looked for.
+    pub fn is_on(&self) -> bool {
+        self.limits != LimitsKind::Off
+    }
+
     fn unless_off(&self, value: u64) -> Option<u64> {
-        (self.limits != LimitsKind::Off && value > 0).then_some(value)
+        (self.is_on() && value > 0).then_some(value)
     }
 }

@@ -295,6 +295,10 @@ async fn serve_connection(
             }
         }
     }
+    // The library's own time begins with the first byte.
+    if !matches!(tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut [0])).await, Ok(Ok(1))) {
+        return;
+    }
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(HTTP_BUFFER_BYTES);
     let service = service_fn(move |mut request: Request<Incoming>| {

@@ -1,7 +1,7 @@
 //! What the stories stand on: a Redis of their own, fronts, people at sockets, and ways to wait for them.
 //!
 //! Read in this order: [`redis`] starts and stops servers, [`resp`] talks to them as any Redis client does,
-//! [`front`] starts fronts, [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes,
+//! [`front`] starts fronts, [`issuer`] makes tokens and [`openssl`] keys for them, [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes,
 //! [`editor`] the client's side of a document, [`room`] the language that the stories are told in, [`trace`] replays
 //! how people really typed.
 //!
@@ -15,7 +15,9 @@
 
 pub mod front;
 pub mod http;
+pub mod issuer;
 pub mod module;
+pub mod openssl;
 pub mod process;
 pub mod proxy;
 pub mod redis;

@@ -42,7 +42,8 @@ impl FrontProcess {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(module::front_binary());
-        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--threads", "1", "--log", "warn,fred=off"]);
+        command.args(["--listen", &format!("127.0.0.1:{}", self.port), "--threads", "1"]);
+        command.env("STOA_LOG", "warn,fred=off");
         command.args(&self.arguments).env("REDIS_URL", &self.redis_url).env("STOA_JWT_SECRET", SECRET);
         // Stories write faster than people; those about limits say so among their arguments.
         command.env("STOA_LIMITS", "off");

@@ -6,6 +6,7 @@ use hyper::header::{ACCEPT, HOST};
 use hyper::{Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use std::fmt;
+use std::future::pending;
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -79,10 +80,17 @@ impl Address {
             let body = Limited::new(answer.into_body(), bytes_max).collect().await;
             body.map(|body| body.to_bytes().to_vec()).map_err(|_| format!("broken off, or more than {bytes_max} bytes"))
         };
+        // Whoever closes after the answer has still answered.
+        let broken = async {
+            match connection.await {
+                Ok(()) => pending().await,
+                Err(error) => say(error),
+            }
+        };
         // The connection goes with the answer.
         tokio::select! {
             answer = answered => answer,
-            ended = connection => Err(ended.err().map_or("ended without an answer".into(), say)),
+            error = broken => Err(error),
         }
     }
 }

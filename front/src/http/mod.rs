@@ -143,8 +143,9 @@ async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
 
 /// Browsers always name their origin; other clients need not.
 fn origin_is_welcome(welcome: &[String], headers: &HeaderMap) -> bool {
-    let origin = headers.get(ORIGIN);
-    welcome.is_empty() || origin.is_none_or(|origin| welcome.iter().any(|one| one.as_bytes() == origin.as_bytes()))
+    let is_listed = |origin: &HeaderValue| welcome.iter().any(|one| one.as_bytes() == origin.as_bytes());
+    // Nobody comes from two places: of several all have to be listed.
+    welcome.is_empty() || headers.get_all(ORIGIN).iter().all(is_listed)
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Response {

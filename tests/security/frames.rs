@@ -105,7 +105,7 @@ async fn fields_that_are_twofold_strange_or_too_many_are_refused() {
     let client = somebody(&front, "ada").await;
     client.ok(json!({"do": "msg.post", "room": "lobby", "body": "one"})).await;
     let before = redis.digest();
-    let million: String = (0..100_000).map(|n| format!("\"k{n}\":0,")).collect();
+    let many: String = (0..50_000).map(|n| format!("\"k{n}\":0,")).collect();
     for (codes, text) in [
         ("INVALID_FRAME", r#"{"id":900,"id":901,"do":"ping"}"#.to_owned()),
         ("INVALID_FRAME", r#"{"id":900,"do":"ping","do":"msg.post"}"#.into()),
@@ -122,7 +122,7 @@ async fn fields_that_are_twofold_strange_or_too_many_are_refused() {
         ("INVALID_ARGUMENT", frame("doc.open", "doc", "\"\\u0000\"", "")),
         ("INVALID_ARGUMENT", frame("doc.open", "doc", "\"a\\r\\nFLUSHALL\"", "")),
         ("INVALID_ARGUMENT", frame("doc.tag", "name", "\"\\u0000\"", ",\"doc\":\"main\"")),
-        ("TOO_LARGE", frame("msg.post", "body", &format!("{{{million}\"z\":0}}"), "")),
+        ("TOO_LARGE", frame("msg.post", "body", &format!("{{{many}\"z\":0}}"), "")),
         ("TOO_LARGE", frame("msg.post", "body", &format!("\"{}\"", "x".repeat(40 * 1024)), "")),
     ] {
         let code = refusal(&client, &text).await;

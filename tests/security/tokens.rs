@@ -95,6 +95,7 @@ async fn tokens_that_are_wrong_are_refused_with_their_code() {
         ),
         ("no exp", with(&format!(",\"exp\":{exp}"), "")),
         ("exp as a text", exp_is("\"soon\"")),
+        ("exp below zero", exp_is("-1")),
         ("exp without end", exp_is("18446744073709551615")),
         ("exp beyond all numbers", exp_is("1e300")),
         ("exp in two days", exp_is(&(now_s() + 48 * 3600).to_string())),
@@ -130,9 +131,8 @@ async fn tokens_that_are_wrong_are_refused_with_their_code() {
     for (what, token) in invalid {
         assert_eq!(refusal_of(what, front.port, &token).await, ("AUTH_INVALID".into(), 4501), "{what}");
     }
-    for (what, token) in [("exp a minute ago", exp_is(&(now_s() - 59).to_string())), ("exp below zero", exp_is("-1"))] {
-        assert_eq!(refusal(front.port, &token).await, ("AUTH_EXPIRED".into(), 4502), "{what}");
-    }
+    let ended = exp_is(&(now_s() - 59).to_string());
+    assert_eq!(refusal(front.port, &ended).await, ("AUTH_EXPIRED".into(), 4502));
     assert_eq!(issuer.asked(), 0, "an address in a token was asked");
     // The good ones are good, and the front has taken no harm.
     for token in [whole.clone(), rsa.token(serde_json::from_str(&good).unwrap())] {

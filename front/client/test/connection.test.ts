@@ -177,6 +177,7 @@ describe("tokens", () => {
   test("what comes after the time-out has come too late", async () => {
     const answers: ((token: string) => void)[] = [];
     const { stoa } = open({ token: () => new Promise<string>((resolve) => answers.push(resolve)), tokenTimeoutMs: 2_000 });
+    await pass(10);
     answers[0]?.("ada");
     await pass(10);
     front.cut();

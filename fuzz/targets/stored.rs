@@ -4,6 +4,7 @@
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
+use stoa_core::access::Access;
 use stoa_core::bounds::Bounds;
 use stoa_core::document::{Document, DocumentType, LineEnds, Submit};
 use stoa_core::epoch::{Position, Writer};
@@ -55,9 +56,10 @@ struct Input {
 
 const WRITER: Writer = Writer { replication_id: 7, chance: 9 };
 
-fuzz_target!(|input: Input| match input.kind % 3 {
+fuzz_target!(|input: Input| match input.kind % 4 {
     0 => document(&input),
     1 => log(&input),
+    2 => access(&input),
     _ => presence(&input),
 });
 
@@ -110,6 +112,39 @@ fn document(input: &Input) {
         }
     }
     let _ = (read.heap_bytes(), read.free_effort(), read.kept(), read.content(), read.trim(1));
+}
+
+fn access(input: &Input) {
+    let bounds = Bounds { access_entries_max: 5, ..Bounds::default() };
+    let (mut access, mut record) = (Access::default(), Vec::new());
+    let text = input.text.text();
+    for (at, json) in input.operations.iter().enumerate() {
+        let bytes = json.bytes();
+        let word = String::from_utf8_lossy(&bytes);
+        let now = (WRITER, input.now_ms.wrapping_add(at as u64));
+        let change = match at % 4 {
+            0 => access.grant((&text, "viewer"), None, None, now, &bounds),
+            1 => access.grant(("ada", &word), Some(at as u64), Some(&word), now, &bounds),
+            2 => access.revoke(&word, None, now, &bounds),
+            _ => access.forget("ada", Some(&text), WRITER),
+        };
+        if let Ok(Some(change)) = change {
+            let _ = access.frame(&change, "lobby");
+            record = change.record;
+        }
+    }
+    assert_eq!(Access::decode(&access.encode()).expect("its own bytes"), access);
+    let Ok(mut read) = Access::decode(&input.stored.of(access.encode())) else { return };
+    let encoded = read.encode();
+    assert_eq!(Access::decode(&encoded).expect("its own bytes"), read);
+    if read.apply(&input.effect.of(record)).is_err() {
+        assert_eq!(read.encode(), encoded, "a refused record changed something");
+    }
+    let _ = (read.heap_bytes(), read.free_effort(), read.position(), read.len(), read.next_deadline());
+    let _ = (read.after(None).count(), read.after(Some(&text)).count(), read.role("ada"));
+    let _ = read.due(input.now_ms, WRITER);
+    let _ = read.grant(("bo", "editor"), Some(1), None, (WRITER, input.now_ms), &bounds);
+    let _ = read.due(u64::MAX, WRITER);
 }
 
 fn log(input: &Input) {

@@ -1,13 +1,14 @@
 //! Rights that change while somebody is inside: at once, on every front, and when the word of it is lost.
 
 use super::{connects, grant, is_listed, joins, list_of, listens, matrix, rpc, token};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 use stoa_core::event::{Header, Kind};
 use stoa_front::settings::Secret;
 use stoa_harness::proxy::Proxy;
 use stoa_harness::redis::{Ending, SLACK};
 use stoa_harness::socket::Client;
+use stoa_harness::waiting::{PAUSE, SOON};
 use stoa_harness::{Front, Redis, assert_eventually};
 
 /// What the contract says: who loses the right to read is out by then, even if the event is lost.
@@ -172,16 +173,13 @@ async fn a_grant_for_a_time_lets_in_and_takes_out() {
     let redis = Redis::start();
     let front = Front::start(&redis).await;
     let given = Instant::now();
-    redis.ok(&["ROOM.GRANT", &list_of("lobby"), "ada", "commenter", "TTL", "1500"]);
+    redis.ok(&["ROOM.GRANT", &list_of("lobby"), "ada", "commenter", "TTL", "3000"]);
     let (ada, joined) = joins(&front, "ada", json!({}), "lobby").await;
     assert_eq!(joined["role"], "commenter");
     ada.ok(json!({"do": "msg.post", "room": "lobby", "body": "in time"})).await;
     assert_eq!(ada.expect("room.access").await["role"], "none");
     let lasted = given.elapsed();
-    assert!(
-        lasted >= Duration::from_millis(1_500) && lasted < Duration::from_millis(1_500) + OUT_WITHIN + SLACK,
-        "{lasted:?}"
-    );
+    assert!(lasted >= Duration::from_secs(3) && lasted < Duration::from_secs(3) + OUT_WITHIN + SLACK, "{lasted:?}");
     is_out(&ada, &redis, "lobby", "ada").await;
 }
 
@@ -213,17 +211,20 @@ async fn who_was_shut_out_while_redis_or_the_front_was_away_stays_out() {
     redis.restart(Ending::Killed);
     assert_eq!(ada.expect("room.access").await["role"], "none");
     one.kill();
-    assert_eventually!(two_is_ready(&two));
     let again = connects(&two, "ada", rooms).await;
-    let resumed =
+    let join =
         json!({"do": "room.join", "room": "lobby", "positions": {"log": "1.00000001:1"}, "presence": {"data": {}}});
-    let joined = |answer: Result<Value, Value>| answer.unwrap_err()["code"].clone();
-    assert_eq!(joined(again.ask(resumed).await), "PERMISSION_DENIED");
+    // The other front may be looking for Redis still.
+    let deadline = Instant::now() + SOON;
+    let refused = loop {
+        let refused = again.ask(join.clone()).await.unwrap_err();
+        if refused["retry"] == false || Instant::now() > deadline {
+            break refused;
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    assert_eq!(refused["code"], "PERMISSION_DENIED");
     assert!(!is_listed(&redis, "lobby", "ada"));
-}
-
-fn two_is_ready(front: &Front) -> bool {
-    stoa_harness::front::http_status(front.port, "/readyz") == Some(200)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

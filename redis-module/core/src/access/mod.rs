@@ -71,6 +71,18 @@ enum Effect<'a> {
     Drop { user: &'a str },
 }
 
+impl Effect<'_> {
+    /// Refuses what nobody can have decided: what is taken in has to be read again.
+    fn check(&self) -> Result<(), Refusal> {
+        match *self {
+            Effect::Set { user, role, by, .. } => {
+                check_id("user", user, false).and(check_id("BY", by, true)).and(check_role(role))
+            }
+            Effect::Drop { user } => check_id("user", user, false),
+        }
+    }
+}
+
 #[derive(Debug, Clone, Encode, BorrowDecode)]
 struct Record<'a> {
     epoch: Epoch,
@@ -226,10 +238,11 @@ impl Access {
     /// Follows a decision of the primary.
     pub fn apply(&mut self, record: &[u8]) -> Result<(), Damaged> {
         let record: Record<'_> = codec::decode_in_place(stored::versioned(record)?)?;
-        if record.from != self.rev {
+        if record.from != self.rev || self.rev >= stored::REV_MAX {
             let (from, rev) = (record.from, self.rev);
             return Err(Damaged(format!("the record was decided at revision {from}, this list is at {rev}")));
         }
+        record.effect.check().map_err(|refusal| Damaged(refusal.message))?;
         self.epochs.follow(record.epoch, record.from, record.writer);
         self.enact(&record.effect);
         Ok(())

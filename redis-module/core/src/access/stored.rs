@@ -7,7 +7,7 @@ use crate::identity::check_id;
 use std::sync::Arc;
 
 /// The newest revision that a list may reach: beyond 2^53 JavaScript cannot count.
-const REV_MAX: u64 = 1 << 53;
+pub(super) const REV_MAX: u64 = 1 << 53;
 
 /// Equal lists are stored as the same bytes.
 impl PartialEq for Access {

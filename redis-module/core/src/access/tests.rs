@@ -114,6 +114,34 @@ fn stored_bytes_that_nobody_wrote_are_refused() {
     }
 }
 
+#[test]
+fn records_that_nobody_decided_are_refused_and_change_nothing() {
+    let mut access = Access::default();
+    grant(&mut access, "ada", "editor", None).unwrap();
+    let before = access.encode();
+    let record = |from: u64, effect: Effect<'_>| {
+        let epoch = Epoch { number: 1, id: FIRST.chance };
+        codec::encode_versioned(VERSION, &Record { epoch, writer: 7, from, effect })
+    };
+    let set = |user, role| Effect::Set { user, role, ends_ms: 0, by: "", at_ms: 0 };
+    let good = record(1, set("bo", "viewer"));
+    for bad in [
+        Vec::new(),
+        good[..good.len() - 1].to_vec(),
+        [good.as_slice(), &[0]].concat(),
+        record(0, set("bo", "viewer")),
+        record(2, set("bo", "viewer")),
+        record(1, set("", "viewer")),
+        record(1, set("bo", "")),
+        record(1, Effect::Drop { user: "" }),
+    ] {
+        assert!(access.apply(&bad).is_err());
+        assert_eq!(access.encode(), before);
+    }
+    access.apply(&good).unwrap();
+    assert_eq!(access.role("bo"), Some("viewer"));
+}
+
 /// What may happen to a list.
 #[derive(Debug, Clone)]
 enum Step {

@@ -47,9 +47,17 @@ fn retry_after_ms(answer: Result<Value, Value>) -> u64 {
 
 /// Knocks as a WebSocket does: the status, and the seconds of `Retry-After`.
 async fn knock(port: u16) -> (u16, Option<u64>) {
+    let (_stream, status, retry) = knock_with(port, "").await;
+    (status, retry)
+}
+
+/// As [`knock`] with another header, and keeps the connection.
+async fn knock_with(port: u16, header: &str) -> (TcpStream, u16, Option<u64>) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let ask = "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-               Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let ask = format!(
+        "GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{header}\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
     stream.write_all(ask.as_bytes()).await.unwrap();
     let mut head = String::new();
     while !head.contains("\r\n\r\n") {
@@ -61,7 +69,7 @@ async fn knock(port: u16) -> (u16, Option<u64>) {
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let retry =
         head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("retry-after: ")?.trim().parse().ok());
-    (status, retry)
+    (stream, status, retry)
 }
 
 async fn rpc(port: u16, user: &str, frames: &[Value]) -> Answer {
@@ -225,6 +233,24 @@ async fn a_school_behind_one_address_is_not_locked_out() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_types_points_and_talks_as_fast_as_they_can_meets_no_limit() {
+    let redis = Redis::start();
+    let front = Front::start_with(&redis, standard(|_| {})).await;
+    let ada = member(front.port, "ada").await;
+    ada.ok(json!({"do": "doc.open", "room": "lobby", "doc": "d", "create": {"type": "text"}})).await;
+    for rev in 0..100 {
+        ada.ok(json!({"do": "doc.submit", "room": "lobby", "doc": "d", "rev": rev, "op": ["x"]})).await;
+        let at = json!({"anchor": 1, "head": 1});
+        ada.ok(json!({"do": "doc.cursor", "room": "lobby", "doc": "d", "rev": rev + 1, "cursor": at})).await;
+        ada.ok(json!({"do": "presence.cursor", "room": "lobby", "cursor": rev})).await;
+        if rev % 5 == 0 {
+            ada.ok(json!({"do": "presence.typing", "room": "lobby", "typing": true})).await;
+            ada.ok(post("hi")).await;
+        }
+    }
+}
+
 // --- Refused tokens -----------------------------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -310,6 +336,35 @@ async fn an_address_has_so_many_connections_and_the_next_is_refused_before_the_u
     let home = "stoa:{address:127.0.0.1}:connections";
     assert_eventually!(redis.ok(&["EXISTS", home]).int() == 0, "leases are given back");
     assert_eq!(knock(two.port).await.0, 101);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_address_is_what_the_trusted_proxy_says_and_a_household_is_one() {
+    let redis = Redis::start();
+    let front = Front::start_with(
+        &redis,
+        standard(|settings| {
+            settings.limits.connections_per_address = 1;
+            settings.auth.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        }),
+    )
+    .await;
+    let from = async |address: &str| knock_with(front.port, &format!("X-Forwarded-For: {address}\r\n")).await;
+    let mut held = Vec::new();
+    for (address, expected) in [
+        ("192.0.2.1", 101),
+        ("192.0.2.1", 429),
+        ("192.0.2.2", 101),
+        ("2001:db8:1:2::1", 101),
+        ("2001:db8:1:2:ffff::2", 429),
+        ("2001:db8:1:3::1", 101),
+        // Whoever writes the header before the proxy does is not believed.
+        ("203.0.113.9, 192.0.2.2", 429),
+    ] {
+        let (stream, status, _) = from(address).await;
+        assert_eq!(status, expected, "{address}");
+        held.push(stream);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

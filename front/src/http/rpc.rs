@@ -142,8 +142,7 @@ async fn rights(app: &App, asker: &Asker, commands: &[Read]) -> Rights {
 async fn permit(app: &App, asker: &Asker, command: Option<&Command>) -> Result<(), FrameError> {
     let Some(command) = command.filter(|_| !app.limits.is_off()) else { return Ok(()) };
     let who = limits::Asker { user: asker.caller.user.clone(), address: asker.address.clone(), has_connection: false };
-    let room = room_of(command).and_then(|room| Room::parse(room).ok());
-    match app.limits.permit(&who, room.as_ref(), command.name()) {
+    match app.limits.permit(&who, room_of(command), command.name()) {
         Some(permit) => permit.await.inspect_err(|_| app.metrics.limited.add(1)),
         None => Ok(()),
     }

@@ -140,7 +140,7 @@ impl Limits {
     pub(crate) fn permit(
         self: &Arc<Self>,
         asker: &Asker,
-        room: Option<&Room>,
+        room: Option<&str>,
         command: &'static str,
     ) -> Option<impl Future<Output = Result<(), FrameError>> + Send + use<>> {
         // What connects was asked about when it came in.
@@ -166,30 +166,29 @@ impl Limits {
         })
     }
 
-    fn asks(&self, asker: &Asker, room: Option<&Room>, command: &str) -> Vec<Ask> {
+    fn asks(&self, asker: &Asker, room: Option<&str>, command: &str) -> Vec<Ask> {
         let mut asks = Vec::new();
-        let mut add = |home: &Room, rule: &Rule, stream: String, strikes| {
-            asks.push(Ask { home: home.clone(), stream, figures: rule.figures, strikes });
+        let mut add = |home: Room, rule: &Rule, stream: String, strikes| {
+            asks.push(Ask { home, stream, figures: rule.figures, strikes });
         };
         let strikes = self.strikes();
-        if self.table.of(Scope::User).next().is_some() || !asker.has_connection {
-            let home = Room::personal(&asker.user);
-            for rule in self.table.of_command(Scope::User, command) {
-                add(&home, rule, rule.stream(""), strikes);
-            }
-            for rule in self.table.of_command(Scope::Connection, command).filter(|_| !asker.has_connection) {
-                add(&home, rule, format!("{RATE}:{WITHOUT_CONNECTION}:{}", rule.what), strikes);
-            }
+        for rule in self.table.of_command(Scope::User, command) {
+            add(Room::personal(&asker.user), rule, rule.stream(""), strikes);
+        }
+        for rule in self.table.of_command(Scope::Connection, command).filter(|_| !asker.has_connection) {
+            let stream = format!("{RATE}:{WITHOUT_CONNECTION}:{}", rule.what);
+            add(Room::personal(&asker.user), rule, stream, strikes);
         }
         for rule in self.table.of_command(Scope::Address, command) {
-            add(&Room::of_address(&asker.address), rule, rule.stream(""), None);
+            add(Room::of_address(&asker.address), rule, rule.stream(""), None);
         }
-        if let Some(room) = room.filter(|_| !takes_limits(command)) {
-            for rule in
-                [Scope::Room, Scope::UserInRoom].into_iter().flat_map(|scope| self.table.of_command(scope, command))
-            {
-                add(room, rule, rule.stream(&asker.user), None);
-            }
+        let in_rooms =
+            || [Scope::Room, Scope::UserInRoom].into_iter().flat_map(|scope| self.table.of_command(scope, command));
+        // A room that is not of its form is refused where it is used.
+        if let Some(room) = room.filter(|_| !takes_limits(command) && in_rooms().next().is_some())
+            && let Ok(room) = Room::parse(room)
+        {
+            in_rooms().for_each(|rule| add(room.clone(), rule, rule.stream(&asker.user), None));
         }
         asks
     }

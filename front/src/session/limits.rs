@@ -4,7 +4,6 @@ use super::{Done, Effect, Permit, Session, calls};
 use crate::close::CloseReason;
 use crate::frame::{Code, Command, FrameError};
 use crate::limits::{Asker, Lease, Limits, What};
-use crate::names::Room;
 use crate::serve::App;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
@@ -107,9 +106,7 @@ impl Session {
     pub(super) fn permit(&self, command: &Command) -> Option<Permit> {
         let user = self.identity.as_ref()?.user.clone();
         let asker = Asker { user, address: self.address.clone(), has_connection: true };
-        // A room that is not of its form is refused where it is used.
-        let room = room_of(command).and_then(|room| Room::parse(room).ok());
-        let permit = self.app.limits.permit(&asker, room.as_ref(), command.name())?;
+        let permit = self.app.limits.permit(&asker, room_of(command), command.name())?;
         Some(Box::pin(permit))
     }
 

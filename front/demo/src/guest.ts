@@ -26,7 +26,7 @@ export async function guestToken(name: string, why: TokenReason): Promise<string
   if (known !== null && why !== "expired") return known;
   let answer: Response;
   try {
-    answer = await fetch("./demo/token", {
+    answer = await fetch("./guest/token", {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify({ name }),
@@ -34,7 +34,7 @@ export async function guestToken(name: string, why: TokenReason): Promise<string
   } catch {
     throw new StoaError("UNAVAILABLE", "The server cannot be reached. Try again in a moment.", { retry: true });
   }
-  if (answer.status === 404) throw new StoaError("NOT_FOUND", "This server does not let guests in: it does not run as a demo.");
+  if (answer.status === 404) throw new StoaError("NOT_FOUND", "This server does not let guests in.");
   if (!answer.ok) throw new StoaError("UNAVAILABLE", `The server let nobody in just now (${answer.status}). Try again in a moment.`, { retry: true });
   const { token } = (await answer.json()) as { token: string };
   store(sessionStorage, TOKEN, token);

@@ -154,13 +154,14 @@ it("people say what they are doing, and see where the others point", async () =>
   await contains(bo, "#people", "Ada");
 });
 
-it("hostile names and messages are only text", async () => {
+it("hostile names, messages and documents are only text", async () => {
   const room = freshRoom();
   const ada = await visitor("Ada", room);
   const attack = '<img src=x onerror="document.body.dataset.hit=1">';
   const eve = await visitor(attack.slice(0, 40), room);
   await say(eve, `${attack}<script>document.body.dataset.hit = 1</script>`);
-  await write(eve, attack);
+  for (const text of ["javascript:document.body.dataset.hit=1", "__proto__", "{{constructor.constructor('1')()}}", "\u202egnp.exe"]) await say(eve, text);
+  await write(eve, `${attack}</script><svg onload="document.body.dataset.hit=1">`);
   await contains(ada, "#messages", "<script>");
   await contains(ada, "#people", "<img");
   await agree(ada, eve);
@@ -169,6 +170,28 @@ it("hostile names and messages are only text", async () => {
     assert.equal(await page.evaluate(() => document.body.dataset.hit), undefined);
   }
   assert.equal(await ada.evaluate(() => "stoa" in window), false);
+  assert.equal(await ada.evaluate(() => document.querySelectorAll("#messages a, #document svg, #people svg").length), 0);
+  assert.equal(await ada.evaluate(() => document.querySelector("#messages").textContent.includes("javascript:document.body")), true);
+});
+
+it("a page may run no scripts but its own", async () => {
+  const { headers } = await fetch(`${front}/`);
+  const policy = headers.get("content-security-policy");
+  assert.match(policy, /^default-src 'self';/);
+  assert.doesNotMatch(policy, /script-src|unsafe-eval/);
+  assert.equal(headers.get("x-content-type-options"), "nosniff");
+  const page = await (await browser.newContext()).newPage();
+  await page.goto(`${front}/?room=${freshRoom()}`);
+  // Even if a string of HTML got into the page, what stands in it would not run.
+  await page.evaluate(() => {
+    document.body.insertAdjacentHTML("beforeend", '<img src="data:x" onerror="document.body.dataset.hit=1">');
+    const script = document.createElement("script");
+    script.textContent = "document.body.dataset.hit = 1";
+    document.body.append(script);
+  });
+  await page.waitForFunction(() => document.querySelector('img[src="data:x"]').complete);
+  assert.equal(await page.evaluate(() => document.body.dataset.hit), undefined);
+  await page.close();
 });
 
 it("what is written without a connection arrives later, once", async () => {

@@ -48,7 +48,7 @@ async fn a_front_needs_no_more_than_the_user_that_redis_conf_gives_it() {
         settings.limits.connection_lease_ms = 600;
     })
     .await;
-    let ada = Client::connect(front.port, &front::token("ada")).await;
+    let ada = Client::connect(front.port, &front::token_with(json!({"sub": "ada", "rooms": {"*": "owner"}}))).await;
     let in_lobby = |mut command: serde_json::Value| {
         command["room"] = json!("lobby");
         command
@@ -69,6 +69,34 @@ async fn a_front_needs_no_more_than_the_user_that_redis_conf_gives_it() {
     ada.ok(in_lobby(json!({"do": "presence.list"}))).await;
     ada.ok(in_lobby(json!({"do": "presence.typing", "typing": true}))).await;
     ada.ok(in_lobby(json!({"do": "room.emit", "name": "wave", "data": 1}))).await;
+    ada.ok(json!({"do": "room.join", "room": "lobby", "positions": {"log": null, "doc:main": null}})).await;
+    for command in [
+        json!({"do": "msg.edit", "n": 1, "body": "ho"}),
+        json!({"do": "msg.history", "n": 1}),
+        json!({"do": "msg.react", "n": 1, "reaction": "+1"}),
+        json!({"do": "msg.unreact", "n": 1, "reaction": "+1"}),
+        json!({"do": "msg.read", "n": 1}),
+        json!({"do": "msg.unread"}),
+        json!({"do": "msg.post", "body": "so", "streaming": true}),
+        json!({"do": "msg.append", "n": 2, "chunk": "on"}),
+        json!({"do": "msg.cancel", "n": 2}),
+        json!({"do": "msg.finish", "n": 2}),
+        json!({"do": "msg.delete", "n": 2}),
+        json!({"do": "doc.info", "doc": "main"}),
+        json!({"do": "doc.tag", "doc": "main", "name": "one"}),
+        json!({"do": "doc.undo", "doc": "main", "client": "c"}),
+        json!({"do": "doc.restore", "doc": "main", "name": "one"}),
+        json!({"do": "doc.cursor", "doc": "main", "rev": 1, "cursor": {"anchor": 0, "head": 0}}),
+        json!({"do": "doc.close", "doc": "main"}),
+        json!({"do": "presence.get", "users": ["ada"]}),
+        json!({"do": "presence.cursor", "cursor": 1}),
+        json!({"do": "room.grant", "user": "bo", "role": "viewer"}),
+        json!({"do": "room.revoke", "user": "bo"}),
+        json!({"do": "room.kick", "who": {"user": "bo"}}),
+    ] {
+        ada.ok(in_lobby(command)).await;
+    }
+    assert_eq!(ada.expect("msg.posted").await["message"]["n"], 2);
     redis.ok(&["ROOM.GRANT", "stoa:{lobby}:access", "ada", "owner"]);
     ada.expect("room.access").await;
     ada.ok(in_lobby(json!({"do": "room.grant", "user": "bo", "role": "viewer"}))).await;

@@ -118,7 +118,7 @@ impl Session {
     /// Goes on with another token of the same user.
     fn refresh(&mut self, id: Option<u64>, identity: Arc<Identity>, refresh: AuthRefresh) -> BoxFuture<'static, Done> {
         self.barrier = true;
-        let app = self.app.clone();
+        let (app, address) = (self.app.clone(), self.address.clone());
         Box::pin(async move {
             let verified = app.auth.verify(&refresh.token.0).await.and_then(|new| {
                 if new.user == identity.user {
@@ -133,7 +133,12 @@ impl Session {
                     Done { id, result, effect: Effect::Refreshed(Box::new(new)) }
                 }
                 // The token that it has is still good.
-                Err(error) => Done { id, result: Err(error), effect: Effect::Live(Vec::new()) },
+                Err(error) => {
+                    if error.code == Code::AuthInvalid {
+                        app.limits.auth_failed(&address).await;
+                    }
+                    Done { id, result: Err(error), effect: Effect::Live(Vec::new()) }
+                }
             }
         })
     }

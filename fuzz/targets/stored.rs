@@ -247,7 +247,7 @@ fn presence(input: &Input) {
     let Ok(mut read) = Presence::decode(&input.stored.of(presence.encode())) else { return };
     assert_eq!(Presence::decode(&read.encode()).expect("its own bytes").encode(), read.encode());
     let _ = read.apply(&input.effect.of(record), &bounds);
-    let _ = (read.snapshot(&bounds), read.heap_bytes(), read.free_effort(), read.next_deadline());
+    let _ = (read.snapshot(), read.members(&bounds), read.heap_bytes(), read.free_effort(), read.next_deadline());
     let _ = read.since(Position::START, ("lobby", "presence"), &bounds);
     let _ = (read.look("ada"), read.counts());
     let join = Join { user: "ada", connection: "c1", node: "n1", ttl_ms: 1000, says: Says::default() };

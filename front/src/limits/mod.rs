@@ -2,7 +2,7 @@
 //!
 //! [`Table`] says it. What one connection may do is counted in this front's memory (`session::limits`); what people in a
 //! room may do, by the module together with the command; everything else here, by keys of users and addresses, so that it
-//! holds for all fronts together. Who holds connections is counted in leases ([`leases`]), which a front that dies cannot
+//! holds for all fronts together. Who holds connections is counted in leases (`leases`), which a front that dies cannot
 //! keep.
 
 mod leases;

@@ -214,6 +214,18 @@ const CASES: &[Case] = &[
         command: |_| vec!["MSG.POST".into(), "stoa:{bench}:log".into(), "ada".into(), BODY.into()],
     },
     Case {
+        name: "MSG.POST with two limits",
+        prepare: nothing,
+        command: |n| {
+            let limits = format!(
+                "LIMITS 2 stoa:{{bench}}:rate:u{} 1000000 1000000 1000 stoa:{{bench}}:rate 1000000 1000000 1000",
+                n % 50
+            );
+            let post = ["MSG.POST", "stoa:{bench}:log", "ada", BODY].map(String::from);
+            post.into_iter().chain(words(&limits)).collect()
+        },
+    },
+    Case {
         name: "MSG.POST with identity",
         prepare: |s| {
             s.call(&["DEL", "stoa:{bench}:log"]);
@@ -295,6 +307,7 @@ fn connection_of(n: usize) -> usize {
 
 /// What a command is compared with: what else a service would call, the figures of which add up.
 const PAIRS: &[(&str, &[&str])] = &[
+    ("MSG.POST with two limits", &["MSG.POST", "RATE.TAKE, allowed", "RATE.TAKE, allowed"]),
     ("MSG.POST with identity", &["XADD MAXLEN", "SPUBLISH"]),
     ("MSG.POST with identity", &["  append, dedupe, publish in Lua"]),
     ("PRESENCE.JOIN", &["HSET", "SPUBLISH"]),

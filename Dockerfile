@@ -36,6 +36,8 @@ CMD ["redis-server", "/etc/stoa/redis.conf", "--dir", "/data", "--bind", "*", "-
      "--loadmodule", "/usr/lib/stoa/libstoa.so"]
 
 FROM debian:bookworm-slim AS front
+# Who vouches for the addresses of keys (--jwks) and for a Redis behind TLS.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*
 COPY --from=build /src/target/release/stoa-front /usr/local/bin/stoa-front
 COPY --from=pages /src/front/demo/dist /usr/share/stoa/pages
 ENV STOA_PAGES=/usr/share/stoa/pages

@@ -56,6 +56,8 @@ install_missing() {
   have setpriv || missing+=(util-linux)
   if [ "$1" = test ]; then
     have redis-cli || missing+=(redis-tools)
+    # Makes the keys and certificates of the stories.
+    have openssl || missing+=(openssl)
     has_chromium || missing+=(chromium)
   fi
   if [ ${#missing[@]} -gt 0 ]; then

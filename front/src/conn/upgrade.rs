@@ -150,12 +150,12 @@ fn serve(
     let conn = Conn::socket(&format!("k{}", chance::id()), settings.queue_bytes_max, stream, form, &app.queued);
     let limits = Limits { message_bytes_max: settings.frame_bytes_max };
     let decoder = Decoder::new(Role::Server, form == Form::Deflated, limits);
-    // In a box, since a future keeps its arguments twice.
+    // In boxes, since a future keeps its arguments twice.
     let reader = Box::new(Reader::new(conn.clone(), decoder, ahead, &app.partial));
-    run(app, conn, reader, visitor)
+    run(app, conn, reader, Box::new(visitor))
 }
 
-async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, visitor: Visitor) {
+async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, visitor: Box<Visitor>) {
     let Outlet::Socket(socket) = &conn.outlet else { return };
     let ending = tokio::select! {
         // First the reader: a goodbye that was read says more than a socket that can no longer be written.

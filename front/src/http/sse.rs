@@ -64,7 +64,12 @@ pub(super) async fn sse(
     let (alive, gone) = (Arc::new(Notify::new()), CancellationToken::new());
     let listener = Listener { connect: Some(frame), alive: alive.clone(), gone: gone.clone() };
     let device = device(&app.settings, &headers, peer.as_deref());
-    app.sessions.spawn(serve(app.clone(), conn.clone(), listener, Visitor { bearer: None, device, address, lease }));
+    app.sessions.spawn(serve(
+        app.clone(),
+        conn.clone(),
+        listener,
+        Box::new(Visitor { bearer: None, device, address, lease }),
+    ));
     let outlet = Outlet {
         conn,
         positions,
@@ -107,7 +112,7 @@ async fn open(app: &App, token: Option<&str>, resume: Option<&str>, headers: &He
     Ok((Conn::pulled(&id, app.settings.queue_bytes_max, &app.queued), resume.connect_frame(token), positions))
 }
 
-async fn serve(app: Arc<App>, conn: Arc<Conn>, mut listener: Listener, visitor: Visitor) {
+async fn serve(app: Arc<App>, conn: Arc<Conn>, mut listener: Listener, visitor: Box<Visitor>) {
     let reason = session::run(app, conn.clone(), &mut listener, visitor).await;
     if let Some(reason) = reason {
         conn.close(reason);

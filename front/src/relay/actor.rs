@@ -15,7 +15,7 @@ use crate::frame::{Code, FrameError, reply};
 use crate::module_api::{AccessList, Change, Here, Opened};
 use crate::names::{ACCESS, Room};
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,7 +97,8 @@ pub(super) struct Actor {
     inbox: Arc<Inbox>,
     state: RoomState,
     conns: HashMap<MemberId, Arc<Conn>>,
-    pending: HashMap<MemberId, Pending>,
+    /// A tree, which keeps nothing once nobody waits.
+    pending: BTreeMap<MemberId, Pending>,
     /// Only in rooms where somebody was listed: in most nobody is, they are personal.
     presence: Option<Box<Presence>>,
     /// Only in rooms that are nobody's own.
@@ -117,7 +118,7 @@ impl Actor {
             presence: None,
             state: RoomState::default(),
             conns: HashMap::new(),
-            pending: HashMap::new(),
+            pending: BTreeMap::new(),
             outbox: Vec::new(),
             idle_since: None,
         }
@@ -191,10 +192,6 @@ impl Actor {
     }
 
     fn note_idle(&mut self) {
-        if self.pending.is_empty() {
-            // Most rooms are quiet for as long as they live.
-            self.pending = HashMap::new();
-        }
         if !self.conns.is_empty() {
             self.idle_since = None;
         } else if self.idle_since.is_none() {
@@ -412,8 +409,9 @@ async fn next_done(presence: &mut Option<Box<Presence>>) -> Option<presence::Don
     presence.as_mut()?.next_done().await
 }
 
+/// In a box, and none where nothing is waited for: most rooms are personal ones, and time never wakes them.
 async fn sleep_until(at: Option<Instant>) {
     if let Some(at) = at {
-        tokio::time::sleep_until(at).await;
+        Box::pin(tokio::time::sleep_until(at)).await;
     }
 }

@@ -170,7 +170,7 @@ pub(crate) async fn run(
     app: Arc<App>,
     conn: Arc<Conn>,
     source: &mut impl Source,
-    visitor: Visitor,
+    visitor: Box<Visitor>,
 ) -> Option<CloseReason> {
     let mut session = Session::new(app, conn, visitor);
     session.app.metrics.connections.add(1);
@@ -185,7 +185,7 @@ pub(crate) async fn run(
 }
 
 impl Session {
-    fn new(app: Arc<App>, conn: Arc<Conn>, mut visitor: Visitor) -> Self {
+    fn new(app: Arc<App>, conn: Arc<Conn>, mut visitor: Box<Visitor>) -> Self {
         let now = Instant::now();
         let (address, quota) = (visitor.address.clone(), Quota::of(visitor.lease.take()));
         Session {
@@ -194,7 +194,7 @@ impl Session {
             connect_by: now + Duration::from_millis(app.settings.connect_timeout_ms),
             app,
             conn,
-            visitor: Some(Box::new(visitor)),
+            visitor: Some(visitor),
             identity: None,
             address,
             quota,

@@ -491,6 +491,10 @@ fn tell_heads(ctx: &Ctx<'_>, channel: &[u8]) {
 fn tell_gone(ctx: &Ctx<'_>, name: &[u8]) {
     let Ok(room) = RoomKey::parse(name) else { return };
     with(|s| s.ends.remove(name));
+    // A key that another server of the cluster has now is not gone.
+    if !ctx.answers_for(name) {
+        return;
+    }
     effects::announce(ctx, room.channel, &Header::reset(room.stream), &effects::reset_frame(&room));
 }
 

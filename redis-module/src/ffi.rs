@@ -258,6 +258,18 @@ impl Ctx<'_> {
         channels
     }
 
+    /// Whether this server would answer for a key that it does not have: not if the key has moved, or is on its way, to
+    /// another server of a cluster.
+    pub(crate) fn answers_for(&self, key: &[u8]) -> bool {
+        let key = OwnString::new(key);
+        let reply = redis!(RedisModule_Call(self.raw, c"EXISTS".as_ptr(), c"s".as_ptr(), key.0));
+        if reply.is_null() {
+            return false;
+        }
+        redis!(RedisModule_FreeCallReply(reply));
+        true
+    }
+
     /// Tells those who listen to keyspace notifications of class `d`.
     pub(crate) fn notify(&self, event: &CStr, key: &(impl Name + ?Sized)) {
         let class = raw::REDISMODULE_NOTIFY_MODULE;

@@ -173,10 +173,10 @@ async fn serve(settings: Settings, auth: Auth) -> Result<(SocketAddr, Arc<App>),
     let tasks = TaskTracker::new();
     let acks = settings.acks();
     let profile = ModuleApi::profile(&keys, &acks, settings.ack_timeout());
-    let router = ShardRouter::single(&settings.redis()?, profile, &tasks)?;
+    let router = ShardRouter::start(&settings.redis()?, profile, settings.redis_patience(), &tasks)?;
     let node = chance::id();
     let table = Arc::new(settings.limits.table());
-    let api = ModuleApi::new(Arc::new(router), keys, &node, acks, table.clone());
+    let api = ModuleApi::new(router, keys, &node, acks, table.clone());
     let metrics = Arc::new(Metrics::default());
     let limits = Arc::new(Limits::new(table, settings.limits.clone(), api.clone(), metrics.clone()));
     let audit = Audit::start(&settings.limits, api.clone(), metrics.clone());

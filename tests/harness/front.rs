@@ -26,9 +26,7 @@ impl Front {
     /// A front with other settings.
     pub async fn start_with(redis: &Redis, change: impl FnOnce(&mut Settings)) -> Front {
         let front = Front::launch(redis, change).await;
-        let look = || (http_status(front.port, "/readyz") == Some(200)).then_some(());
-        let ready = waiting::poll_async(SOON, look).await;
-        assert!(ready.is_some(), "the front is not ready within {SOON:?}");
+        front.is_ready().await;
         front
     }
 
@@ -42,8 +40,24 @@ impl Front {
         Front::launch(redis, change).await
     }
 
+    /// A front on what a URL names, ready to serve.
+    pub async fn start_on(url: &str, change: impl FnOnce(&mut Settings)) -> Front {
+        let front = Front::launch_on(url, change).await;
+        front.is_ready().await;
+        front
+    }
+
+    async fn is_ready(&self) {
+        let look = || (http_status(self.port, "/readyz") == Some(200)).then_some(());
+        assert!(waiting::poll_async(SOON, look).await.is_some(), "the front is not ready within {SOON:?}");
+    }
+
     async fn launch(redis: &Redis, change: impl FnOnce(&mut Settings)) -> Front {
-        let mut settings = Settings::for_tests(&redis.url(), SECRET);
+        Front::launch_on(&redis.url(), change).await
+    }
+
+    async fn launch_on(url: &str, change: impl FnOnce(&mut Settings)) -> Front {
+        let mut settings = Settings::for_tests(url, SECRET);
         change(&mut settings);
         let front = stoa_front::Front::start(settings).await.expect("the front starts");
         let port = front.address().port();

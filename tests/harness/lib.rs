@@ -1,7 +1,8 @@
 //! What the stories stand on: a Redis of their own, fronts, people at sockets, and ways to wait for them.
 //!
-//! Read in this order: [`redis`] starts and stops servers, [`resp`] talks to them as any Redis client does,
-//! [`front`] starts fronts, [`issuer`] makes tokens and [`openssl`] keys for them, [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes,
+//! Read in this order: [`redis`] starts and stops servers, [`cluster`] several that belong together, [`resp`] talks to
+//! them as any Redis client does, [`front`] starts fronts, [`issuer`] makes tokens and [`openssl`] keys for them,
+//! [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes,
 //! [`editor`] the client's side of a document, [`room`] the language that the stories are told in, [`trace`] replays
 //! how people really typed.
 //!
@@ -13,6 +14,7 @@
 //! waits by sleeping and hoping, everything polls with a deadline (see [`assert_eventually!`]).
 #![allow(clippy::unwrap_used)] // A test says what went wrong by failing.
 
+pub mod cluster;
 pub mod front;
 pub mod http;
 pub mod issuer;
@@ -27,6 +29,7 @@ pub mod bare;
 pub mod editor;
 pub mod room;
 pub mod socket;
+pub mod talk;
 pub mod trace;
 pub mod waiting;
 
@@ -37,6 +40,7 @@ pub mod nemesis;
 pub mod reader;
 pub mod resuming;
 
+pub use cluster::{Cluster, Sentinels};
 pub use front::Front;
 pub use redis::{Redis, RedisOptions};
 pub use resp::{Connection, Reply};

@@ -18,6 +18,7 @@ pub struct RedisOptions {
     lines: Vec<String>,
     module: bool,
     module_arguments: Vec<String>,
+    is_sentinel: bool,
 }
 
 /// How a server ends.
@@ -50,6 +51,12 @@ impl RedisOptions {
     /// A server without the module.
     pub fn without_module(mut self) -> Self {
         self.module = false;
+        self
+    }
+
+    /// No server of data but one that watches such servers; its lines say which.
+    pub fn sentinel(mut self) -> Self {
+        (self.is_sentinel, self.module) = (true, false);
         self
     }
 
@@ -105,6 +112,7 @@ impl Redis {
             lines: Vec::new(),
             module: true,
             module_arguments: Vec::new(),
+            is_sentinel: false,
         }
     }
 
@@ -221,6 +229,18 @@ impl Redis {
         *self.control() = None;
     }
 
+    /// Whether its process is there; it may be stopped all the same.
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Stops its process where it stands, or lets it go on.
+    pub fn pause(&self, is_paused: bool) {
+        let signal = if is_paused { "-STOP" } else { "-CONT" };
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
     /// Where its files are.
     pub fn directory(&self) -> &Path {
         &self.directory
@@ -243,6 +263,7 @@ impl Redis {
         command.args(["--pdeathsig", "KILL"]).arg(&self.options.server);
         let process = command
             .arg(self.directory.join("redis.conf"))
+            .args(self.options.is_sentinel.then_some("--sentinel"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -273,12 +294,18 @@ impl Redis {
             "bind 127.0.0.1".into(),
             format!("dir {directory}"),
             format!("logfile {directory}/redis.log"),
+        ];
+        if self.options.is_sentinel {
+            lines.extend(self.options.lines.iter().cloned());
+            return lines.join("\n") + "\n";
+        }
+        lines.extend([
             // What is not asked for must not write: a story that needs a file says so.
             "save \"\"".into(),
             "enable-debug-command yes".into(),
             // A replica is there at once instead of after the five seconds that gather others.
             "repl-diskless-sync-delay 0".into(),
-        ];
+        ]);
         if self.options.module {
             let arguments = self.options.module_arguments.join(" ");
             lines.push(format!("loadmodule {} {arguments}", module::path().display()));

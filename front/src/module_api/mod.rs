@@ -130,9 +130,6 @@ impl ModuleApi {
 
     async fn call_with(&self, room: &Room, command: &'static str, args: Args, ack: Ack) -> Result<Value, FrameError> {
         let channel = self.keys.channel(room);
-        if !self.router.is_up(&channel) {
-            return Err(FrameError::unavailable());
-        }
         let call = self.router.call(&channel, command, args.0, ack).instrument(telemetry::call_span(command));
         call.await.map_err(|error| frame_error(command, error))
     }

@@ -9,18 +9,18 @@
 //! A barrier says nothing of a write that another server took. So the two connections have to have led to the same
 //! server process since before the write: every new connection is noticed, and compared by the server's run id.
 
-use super::shard::{client, supervise};
+use super::shard::{ShardTasks, client};
+use super::watchdog::run_id;
 use crate::acks::Ack;
 use fred::prelude::{Client, ClientLike, EventInterface};
 use fred::types::config::{Config, Server};
-use fred::types::{ClusterHash, CustomCommand, InfoKind, Value};
+use fred::types::{ClusterHash, CustomCommand, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::task::TaskTracker;
 
 /// Writes that wait for one kind of barrier, in number: as many as there may be commands.
 const WAITING_MAX: usize = 10_000;
@@ -76,13 +76,13 @@ pub(super) struct Barrier {
 }
 
 impl Barrier {
-    /// Begins to connect, and goes on until the runtime ends. `commands` is the connection that writes go over.
+    /// Begins to connect, and goes on until the shard stops. `commands` is the connection that writes go over.
     pub(super) fn start(
         config: &Config,
         commands: &Client,
         waits: &Waits,
         ack: Ack,
-        tasks: &TaskTracker,
+        tasks: &ShardTasks,
     ) -> Result<Self, String> {
         let own = client(config, waits.timeout + MARGIN)?;
         let (waiting, arrivals) = mpsc::channel(WAITING_MAX);
@@ -100,7 +100,7 @@ impl Barrier {
             usable: usable.clone(),
             said: None,
         };
-        tasks.spawn(supervise(own, "acknowledgements"));
+        tasks.connect(own, "acknowledgements");
         tasks.spawn(lane.run(arrivals));
         Ok(Barrier { ack, timeout: waits.timeout, waiting, commands: connections, usable })
     }
@@ -242,9 +242,4 @@ fn explain(ack: Ack, error: &str) -> String {
     } else {
         format!("no acknowledgements: {error}; waiting")
     }
-}
-
-async fn run_id(client: &Client) -> Option<String> {
-    let info: String = client.info(Some(InfoKind::Server)).await.ok()?;
-    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::to_owned)
 }

@@ -6,8 +6,8 @@
 
 use super::watchdog::Pulse;
 use bytes::Bytes;
-use fred::prelude::{Client, EventInterface, PubsubInterface};
-use fred::types::{Message, Value};
+use fred::prelude::{Client, ClientLike, EventInterface, PubsubInterface};
+use fred::types::{ClusterHash, CustomCommand, Message, Value};
 use futures_util::future::join_all;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,6 +101,17 @@ impl Subscriptions {
         self.changed.notify_one();
     }
 
+    /// Gives up the channels that `is_gone` names, and hands out who wanted them.
+    pub(super) fn give_up(&self, is_gone: impl Fn(&str) -> bool) -> Vec<(Arc<str>, Arc<dyn Listener>)> {
+        let mut table = self.lock();
+        let gone: Vec<_> = table.wanted.extract_if(|channel, _| is_gone(channel)).collect();
+        let confirmed = gone.iter().filter(|(_, entry)| entry.confirmed).map(|(channel, _)| channel.clone());
+        table.surplus.extend(confirmed);
+        drop(table);
+        self.changed.notify_one();
+        gone.into_iter().map(|(channel, entry)| (channel, entry.listener)).collect()
+    }
+
     /// Hands what arrives to the listeners.
     pub(super) async fn relay(self: Arc<Self>, mut messages: Receiver<Message>) {
         loop {
@@ -138,7 +149,14 @@ impl Subscriptions {
                     Err(RecvError::Closed) => return,
                 },
                 () = self.changed.notified() => {}
-                () = tokio::time::sleep(RECONCILE_INTERVAL) => {}
+                () = tokio::time::sleep(RECONCILE_INTERVAL) => {
+                    // A server that hands a room to another one drops its subscriptions, and the library does not say so.
+                    let confirmed = self.confirmed();
+                    if held(&client).await.is_some_and(|held| held < confirmed) && self.confirmed() == confirmed {
+                        tracing::info!("the server has dropped subscriptions; making them anew");
+                        self.start_over();
+                    }
+                }
             }
             while reconnections.is_empty() {
                 // First what is surplus: somebody may want it again.
@@ -190,6 +208,11 @@ impl Subscriptions {
         Some(entry.listener.clone())
     }
 
+    /// How many subscriptions the server has confirmed and nobody has given up.
+    fn confirmed(&self) -> usize {
+        self.lock().wanted.values().filter(|entry| entry.confirmed).count()
+    }
+
     fn take_surplus(&self) -> Vec<Arc<str>> {
         std::mem::take(&mut self.lock().surplus)
     }
@@ -227,6 +250,13 @@ impl Subscriptions {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How many sharded subscriptions the server counts on this connection, if it says so.
+async fn held(client: &Client) -> Option<usize> {
+    let command = CustomCommand::new_static("CLIENT", ClusterHash::FirstKey, false);
+    let info: String = client.custom(command, vec!["INFO"]).await.ok()?;
+    info.split_whitespace().find_map(|field| field.strip_prefix("ssub=")?.parse().ok())
 }
 
 #[cfg(test)]

@@ -1,11 +1,12 @@
 //! Whether the server answers. A socket that is open says nothing: the server may be stopped, or gone without a word.
 
-use super::shard::{Profile, Shard};
-use super::topology::CallError;
-use fred::prelude::{Client, ClientLike, ClientState};
-use std::sync::Arc;
+use super::shard::{Profile, Shard, ShardError};
+use fred::prelude::{Client, ClientLike, ClientState, EventInterface};
+use fred::types::InfoKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::broadcast::error::TryRecvError;
 use tokio::time::Instant;
 
 /// Time between two PINGs on one connection.
@@ -24,6 +25,8 @@ const AWAY_WARNING: Duration = Duration::from_secs(1);
 pub(super) struct Pulse {
     is_up: AtomicBool,
     answers: AtomicU64,
+    /// Which server process it leads to; an address may lead to another one after a while.
+    run_id: Mutex<Option<String>>,
 }
 
 impl Pulse {
@@ -34,6 +37,9 @@ impl Pulse {
     /// How often the server has answered.
     fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
+    }
+    fn run_id(&self) -> MutexGuard<'_, Option<String>> {
+        self.run_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -56,16 +62,31 @@ impl Health {
     pub fn is_up(&self) -> bool {
         self.is_connected() && self.module.load(Ordering::Relaxed)
     }
+    /// Whether commands are answered.
+    pub(super) fn answers(&self) -> bool {
+        self.commands.is_up.load(Ordering::Relaxed)
+    }
+    /// Whether commands and events flow, to and from the same server process.
     fn is_connected(&self) -> bool {
-        self.commands.is_up.load(Ordering::Relaxed) && self.events.is_up.load(Ordering::Relaxed)
+        let is_up = self.answers() && self.events.is_up.load(Ordering::Relaxed);
+        is_up && *self.commands.run_id() == *self.events.run_id()
     }
 }
 
 /// Pings a connection for ever and forces a new one when the answers stay away.
 pub(super) async fn watch(client: Client, pulse: Arc<Pulse>) {
     let mut strikes = 0;
+    let (mut connections, mut is_known) = (client.reconnect_rx(), false);
     loop {
         let before = pulse.answers();
+        while !matches!(connections.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {
+            is_known = false;
+        }
+        if !is_known && client.state() == ClientState::Connected {
+            let run_id = run_id(&client).await;
+            is_known = run_id.is_some();
+            *pulse.run_id() = run_id;
+        }
         // A ping stands in line behind other commands: whoever answers those is alive, and only busy.
         let answered = client.state() == ClientState::Connected
             && (matches!(tokio::time::timeout(PING_TIMEOUT, client.ping::<()>(None)).await, Ok(Ok(())))
@@ -78,9 +99,15 @@ pub(super) async fn watch(client: Client, pulse: Arc<Pulse>) {
             strikes = 0;
             let _ = tokio::time::timeout(PING_TIMEOUT, client.force_reconnection()).await;
         }
-        let pause = if answered { PING_INTERVAL } else { PING_INTERVAL / 5 };
+        let pause = if answered { PING_INTERVAL } else { PING_INTERVAL / 20 };
         tokio::time::sleep(pause).await;
     }
+}
+
+/// Which server process a connection leads to, if it says so.
+pub(super) async fn run_id(client: &Client) -> Option<String> {
+    let info: String = client.info(Some(InfoKind::Server)).await.ok()?;
+    info.lines().find_map(|line| line.strip_prefix("run_id:")).map(str::to_owned)
 }
 
 /// Looks for the module whenever a connection is new, and says clearly when it is missing.
@@ -117,13 +144,16 @@ async fn look(shard: &Shard, profile: &Profile) -> &'static str {
     let (command, key) = &profile.probe;
     match shard.call(command, vec![key.clone().into()]).await {
         Ok(_) => "",
-        Err(CallError::Away | CallError::Unacknowledged) => BUSY,
-        Err(CallError::Refused(text)) if text.contains("unknown command") => {
+        // A server of a cluster knows the command, and that another one holds this key.
+        Err(ShardError::NotNow(text)) if text.starts_with("MOVED") => "",
+        Err(ShardError::Asked(_)) => "",
+        Err(ShardError::NotNow(text)) if text.contains("unknown command") => {
             "redis answers but has no Stoa module: start it with `--loadmodule libstoa.so`; waiting"
         }
-        Err(CallError::Refused(text)) if text.starts_with("NOPERM") => {
+        Err(ShardError::Refused(text)) if text.starts_with("NOPERM") => {
             "redis does not let this user run the commands of the Stoa module: check its ACL; waiting"
         }
-        Err(CallError::Refused(_)) => "redis refuses the commands of the Stoa module; waiting",
+        Err(ShardError::Refused(_)) => "redis refuses the commands of the Stoa module; waiting",
+        Err(_) => BUSY,
     }
 }

@@ -13,7 +13,7 @@ pub use limits::{LimitSettings, LimitsKind};
 pub use secret::Secret;
 
 use crate::acks::{Ack, Acks, RoomAck};
-use crate::redis::topology::Access;
+use crate::redis::deployment::Access;
 use clap::builder::FalseyValueParser;
 use clap::{Parser, ValueEnum};
 use std::net::SocketAddr;
@@ -39,7 +39,9 @@ pub struct Settings {
     /// Address for `/metrics`, which is not for the public; without it nothing is served there.
     #[arg(long, env = "STOA_METRICS_LISTEN")]
     pub metrics_listen: Option<SocketAddr>,
-    /// Redis with the Stoa module: `redis://user:password@host:port`, or `rediss://` for TLS.
+    /// Redis with the Stoa module: `redis://user:password@host:port`; behind sentinels
+    /// `redis-sentinel://user:password@host:port?node=host:port&sentinelServiceName=name`, or a cluster
+    /// `redis-cluster://user:password@host:port?node=host:port`. With `rediss` instead of `redis` over TLS.
     #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379", hide_env_values = true)]
     pub redis_url: Secret,
     /// File that holds the Redis URL; wins over --redis-url.
@@ -51,6 +53,10 @@ pub struct Settings {
     /// Certificates (PEM) of the authorities that vouch for a Redis behind `rediss://`; without it those of the system.
     #[arg(long, env = "REDIS_CA")]
     pub redis_ca: Option<PathBuf>,
+    /// How long a command is tried again while no server takes it, in milliseconds, before it is answered with UNAVAILABLE:
+    /// about as long as a failover.
+    #[arg(long, env = "STOA_REDIS_PATIENCE_MS", default_value_t = 3_000, value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pub redis_patience_ms: u64,
     /// First part of every key and channel; fronts with the same prefix share rooms.
     #[arg(long, env = "STOA_PREFIX", default_value = "stoa")]
     pub prefix: String,
@@ -160,6 +166,7 @@ impl Settings {
         settings.threads = 1;
         settings.drain_ms = 0;
         settings.limits.limits = LimitsKind::Off;
+        settings.redis_patience_ms = 200;
         settings
     }
 
@@ -189,6 +196,10 @@ impl Settings {
     /// What writes wait for.
     pub fn acks(&self) -> Acks {
         Acks::new(self.ack_rooms.clone(), self.ack)
+    }
+    /// [`Settings::redis_patience_ms`] as a duration.
+    pub fn redis_patience(&self) -> Duration {
+        Duration::from_millis(self.redis_patience_ms)
     }
     /// [`Settings::ack_timeout_ms`] as a duration.
     pub fn ack_timeout(&self) -> Duration {

@@ -1,0 +1,98 @@
+//! Rooms on a Redis Cluster: each lives on a shard, shards fail and hand over, slots move, and nobody misses anything.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+use std::time::Duration;
+use stoa_harness::socket::Client;
+use stoa_harness::talk::Talk;
+use stoa_harness::{Cluster, Front, Redis, front};
+
+const LONG_ENOUGH: Duration = Duration::from_millis(500);
+
+async fn two_fronts(cluster: &Cluster) -> [Front; 2] {
+    // Each is told of one node only, and finds the others.
+    let other = cluster.nodes.len() - 1;
+    [Front::start_on(&cluster.url(0), |_| {}).await, Front::start_on(&cluster.url(other), |_| {}).await]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_shard_serves_its_rooms_and_any_redis_client_reaches_them() {
+    let cluster = Cluster::start(3, 0, Redis::options);
+    let fronts = two_fronts(&cluster).await;
+    for shard in 0..3 {
+        let room = cluster.room_on(shard, "hall");
+        let reader = Client::connect(fronts[1].port, &front::token("bo")).await;
+        reader.ok(json!({"do": "room.join", "room": room, "presence": {}})).await;
+        let writer = Client::connect(fronts[0].port, &front::token("ada")).await;
+        writer.ok(json!({"do": "room.join", "room": room, "presence": {}})).await;
+        writer.ok(json!({"do": "msg.post", "room": room, "body": "from ada"})).await;
+        assert_eq!(reader.expect("msg.posted").await["message"]["body"], "from ada");
+        let key = format!("stoa:{{{room}}}:log");
+        cluster.nodes[shard].ok(&["MSG.POST", &key, "service", "\"from a service\""]);
+        assert_eq!(reader.expect("msg.posted").await["message"]["body"], "from a service");
+        let listed = reader.ok(json!({"do": "presence.list", "room": room})).await;
+        assert_eq!(listed["count"], 2);
+        let opened =
+            json!({"do": "doc.open", "room": room, "doc": "main", "create": {"type": "text", "content": "hi"}});
+        assert_eq!(writer.ok(opened).await["content"], "hi");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shard_that_is_handed_over_loses_nothing() {
+    let cluster = Cluster::start(3, 1, Redis::options);
+    let fronts = two_fronts(&cluster).await;
+    let (room, elsewhere) = (cluster.room_on(0, "hall"), cluster.room_on(1, "hall"));
+    let talk = Talk::start(&room, (fronts[0].port, fronts[1].port)).await;
+    let other = Talk::start(&elsewhere, (fronts[0].port, fronts[1].port)).await;
+    for _ in 0..2 {
+        tokio::time::sleep(LONG_ENOUGH).await;
+        let primary = cluster.primary_of(&room);
+        cluster.hand_over(cluster.replica_of(primary));
+        assert_ne!(cluster.primary_of(&room), primary);
+    }
+    tokio::time::sleep(LONG_ENOUGH).await;
+    let (talk, other) = (talk.end().await, other.end().await);
+    println!(
+        "the shard: {:?} without an answer, {} refusals; another: {:?}",
+        talk.longest_gap, talk.refused, other.longest_gap
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_room_that_moves_while_people_talk_loses_nothing() {
+    let cluster = Cluster::start(3, 0, Redis::options);
+    let fronts = two_fronts(&cluster).await;
+    let room = cluster.room_on(0, "hall");
+    let talk = Talk::start(&room, (fronts[0].port, fronts[1].port)).await;
+    for to in [1, 2, 1] {
+        tokio::time::sleep(LONG_ENOUGH).await;
+        cluster.migrate(&room, to, Duration::from_millis(20));
+        assert_eq!(cluster.primary_of(&room), to);
+    }
+    tokio::time::sleep(LONG_ENOUGH).await;
+    let talk = talk.end().await;
+    println!("{:?} without an answer, {} refusals", talk.longest_gap, talk.refused);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shard_whose_primary_dies_comes_back_and_the_others_never_notice() {
+    let mut cluster = Cluster::start(3, 1, || Redis::options().aof());
+    let fronts = two_fronts(&cluster).await;
+    let (room, elsewhere) = (cluster.room_on(0, "hall"), cluster.room_on(1, "hall"));
+    let talk = Talk::start(&room, (fronts[0].port, fronts[1].port)).await;
+    let other = Talk::start(&elsewhere, (fronts[0].port, fronts[1].port)).await;
+    tokio::time::sleep(LONG_ENOUGH).await;
+    let replica = cluster.replica_of(0);
+    cluster.nodes[0].kill();
+    let took_over = stoa_harness::waiting::poll_async(Duration::from_secs(30), || {
+        (cluster.nodes[replica].info("role").as_deref() == Some("master")).then_some(())
+    });
+    assert!(took_over.await.is_some(), "the replica did not take over");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (talk, other) = (talk.end().await, other.end().await);
+    println!(
+        "the shard: {:?} without an answer, {} refusals; another: {:?}",
+        talk.longest_gap, talk.refused, other.longest_gap
+    );
+}

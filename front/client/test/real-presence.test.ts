@@ -72,8 +72,11 @@ describe.skipIf(!runs)("real fronts", () => {
     });
     second.stoa.close();
     cut(ada.stoa);
-    await until("Ada is back as she was", () => ada.room.state === "joined" && ada.presence.me?.connections === 1);
-    expect(bo.presence.member("ada")).toMatchObject({ status: "busy", data: { mood: "good" } });
+    await until("Ada is back", () => ada.room.state === "joined" && ada.presence.me?.connections === 1);
+    await until("Bo sees her as she was", () => {
+      const { connections, status, data } = bo.presence.member("ada") ?? {};
+      return connections === 1 && status === "busy" && data?.mood === "good";
+    });
 
     const seen: string[] = [];
     bo.presence.on("left", (user) => seen.push(`-${user}`));

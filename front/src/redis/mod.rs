@@ -1,5 +1,5 @@
 //! Towards Redis: which server a room lives on, one connection for commands and one for events per server, and what
-//! keeps them alive. [`topology`] routes by a [`layout`], which is fixed, or what [`sentinel`]s or the nodes of a [`cluster`]
+//! keeps them alive. [`topology`] routes by a layout, which is fixed, or what sentinels or the nodes of a cluster
 //! are found to agree on.
 //!
 //! The client library is used as a plain connection. It never repeats a command (a repetition without the writer's

@@ -21,6 +21,7 @@ impl Session {
             self.is_leaving = true;
             self.conn.reply(reply::closing_frame(self.app.drain.return_after()));
         }
+        self.slow_until = self.slow_until.filter(|until| *until > now);
         let mut next = self.next_check();
         if next <= Instant::now() {
             if let Some(reason) = self.check_times() {
@@ -47,7 +48,7 @@ impl Session {
     /// When something may have to be done although nobody says a word.
     fn next_check(&self) -> Instant {
         let leaves_at = self.leaves_at.filter(|_| !self.is_leaving);
-        [leaves_at, self.away_at()].into_iter().flatten().fold(self.next_sign_of_life(), Instant::min)
+        [leaves_at, self.away_at(), self.slow_until].into_iter().flatten().fold(self.next_sign_of_life(), Instant::min)
     }
 
     fn next_sign_of_life(&self) -> Instant {

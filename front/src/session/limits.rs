@@ -7,8 +7,14 @@ use crate::limits::{Asker, Lease, Limits, What};
 use crate::serve::App;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
+use std::time::Duration;
 use stoa_core::rate::Bucket;
 use tokio::time::Instant;
+
+/// Refusals in a row after which a connection is read slowly: whoever waits as long as a refusal says gets none.
+const SLOW_AFTER: u64 = 10;
+/// Time for which it is not read then. What it sends meanwhile stays with the sender.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// What the audit log calls the beginning of a connection.
 const BEGIN: &str = "connection.begin";
@@ -122,6 +128,9 @@ impl Session {
         }
         self.app.metrics.limited.add(1);
         self.quota.refused_in_a_row += 1;
+        if self.quota.refused_in_a_row > SLOW_AFTER {
+            self.slow_until = Some(Instant::now() + SLOW);
+        }
         let strikes = self.app.limits.settings().strikes()?;
         if self.quota.refused_in_a_row < strikes {
             return None;

@@ -125,6 +125,8 @@ struct Session {
     wakes_at: Option<Instant>,
     /// When this connection has to go because the front stops.
     leaves_at: Option<Instant>,
+    /// It goes on although it was refused again and again, and is not read before.
+    slow_until: Option<Instant>,
     /// It was told to go, and nothing more is read.
     is_leaving: bool,
     /// Why it ended, once it has.
@@ -211,6 +213,7 @@ impl Session {
             pinged_at: None,
             wakes_at: None,
             leaves_at: None,
+            slow_until: None,
             is_leaving: false,
             ended: None,
         }
@@ -239,7 +242,7 @@ impl Session {
             if self.is_leaving && self.in_flight.is_none() && self.pending.is_none() {
                 return Some(CloseReason::Shutdown);
             }
-            let reads = self.said.is_empty() && self.may_start() && !self.is_leaving;
+            let reads = self.said.is_empty() && self.may_start() && self.slow_until.is_none() && !self.is_leaving;
             tokio::select! {
                 Some(done) = next_done(&mut self.in_flight), if self.in_flight.is_some() => {
                     if let Some(reason) = self.finish(done) {

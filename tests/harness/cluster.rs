@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 /// How long servers may take to agree with one another: on a machine with much to do.
 const AGREEMENT: Duration = Duration::from_secs(30);
+/// How long one attempt to hand a shard over may take.
+const HAND_OVER: Duration = Duration::from_secs(8);
 /// Time without an answer after which a node of a cluster, or a primary, counts as gone, in milliseconds.
 const GONE_AFTER_MS: u64 = 3_000;
 
@@ -102,13 +104,17 @@ impl Cluster {
 
     /// Makes a replica the primary, as one does before maintenance: no write is lost.
     pub fn hand_over(&self, replica: usize) {
-        self.nodes[replica].ok(&["CLUSTER", "FAILOVER"]);
         let port = i64::from(self.nodes[replica].port);
-        let is_primary = |node: &Redis| {
+        let is_known = |node: &Redis| {
             let slots = node.ok(&["CLUSTER", "SLOTS"]);
             slots.items().iter().any(|range| range.items()[2].items()[1].int() == port)
         };
-        self.agrees("knows of the replica that took over", is_primary);
+        // A server gives a hand-over up after five seconds when others were too busy to answer.
+        let done = (0..5).any(|_| {
+            self.nodes[replica].call(&["CLUSTER", "FAILOVER"]);
+            waiting::poll(HAND_OVER, || self.nodes.iter().all(is_known).then_some(())).is_some()
+        });
+        assert!(done, "the replica did not take over\n{}", self.nodes[replica].log());
     }
 
     /// Moves the slot of a room to another primary while it is in use, `pause` after each step.

@@ -158,11 +158,11 @@ fn a_promoted_replica_ends_what_the_primary_began() {
     let replica = redis().replica_of(&primary).start();
     replica.in_sync_with(&primary);
     primary.ok(&["PRESENCE.JOIN", HERE, "ada", "c1", "n1", LONG]);
-    primary.ok(&["PRESENCE.JOIN", HERE, "bo", "c2", "n2", "500"]);
-    primary.ok(&["PRESENCE.LEAVE", HERE, "c1", "GRACE", "500"]);
+    primary.ok(&["PRESENCE.JOIN", HERE, "bo", "c2", "n2", "3000"]);
+    primary.ok(&["PRESENCE.LEAVE", HERE, "c1", "GRACE", "3000"]);
     replica.in_sync_with(&primary);
     primary.kill();
-    std::thread::sleep(Duration::from_millis(700)); // Longer than both: on a replica nothing may end.
+    std::thread::sleep(Duration::from_millis(3_200)); // Longer than both: on a replica nothing may end.
     assert_eq!(replica.ok(&["PRESENCE.COUNT", HERE]).int(), 2, "a replica does not decide");
     let mut listener = replica.listen("lobby");
     replica.ok(&["REPLICAOF", "NO", "ONE"]);

@@ -118,7 +118,12 @@ impl Shard {
             return Err(ShardError::NotNow("there is no connection".to_owned()));
         }
         let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-        let reply: Result<Value, ShardError> = self.commands.custom(command, args).await.map_err(call_error);
+        let gone = self.health.commands().gone();
+        let reply: Result<Value, ShardError> = tokio::select! {
+            biased;
+            reply = self.commands.custom(command, args) => reply.map_err(call_error),
+            () = gone => Err(ShardError::Away),
+        };
         // A server that loads or does not take writes is not there for us, though it says so.
         if reply.is_ok() {
             self.health.commands().note();

@@ -6,7 +6,9 @@ use fred::types::InfoKind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 /// Time between two PINGs on one connection.
@@ -25,6 +27,8 @@ const AWAY_WARNING: Duration = Duration::from_secs(1);
 pub(super) struct Pulse {
     is_up: AtomicBool,
     answers: AtomicU64,
+    /// Tells those who wait for an answer that none will come.
+    gone: Notify,
     /// Which server process it leads to; an address may lead to another one after a while.
     run_id: Mutex<Option<String>>,
 }
@@ -37,6 +41,10 @@ impl Pulse {
     /// How often the server has answered.
     fn answers(&self) -> u64 {
         self.answers.load(Ordering::Relaxed)
+    }
+    /// Returns when the connection is given up, from now on.
+    pub(super) fn gone(&self) -> Notified<'_> {
+        self.gone.notified()
     }
     fn run_id(&self) -> MutexGuard<'_, Option<String>> {
         self.run_id.lock().unwrap_or_else(PoisonError::into_inner)
@@ -97,6 +105,8 @@ pub(super) async fn watch(client: Client, pulse: Arc<Pulse>) {
         if strikes >= STRIKES_MAX && client.state() == ClientState::Connected {
             tracing::warn!("redis does not answer; connecting anew");
             strikes = 0;
+            // The library keeps what was not answered, for the next connection.
+            pulse.gone.notify_waiters();
             let _ = tokio::time::timeout(PING_TIMEOUT, client.force_reconnection()).await;
         }
         let pause = if answered { PING_INTERVAL } else { PING_INTERVAL / 20 };

@@ -23,6 +23,9 @@ const BURST: usize = 5;
 const EVERY: Duration = Duration::from_millis(100);
 /// After it was thrown out it comes again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Until then each of the flood has used up what anybody may say at once, thirty messages to ten people: those are no
+/// flood yet, and cost what they cost.
+const BURSTS_OVER: Duration = Duration::from_secs(6);
 /// Between two messages of somebody who talks: within what a user may write.
 const TALKS_EVERY: Duration = Duration::from_secs(2);
 const SECONDS: u64 = 15;
@@ -58,7 +61,7 @@ pub(crate) async fn flood(server: &Server) -> Vec<Figure> {
                     }
                 });
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(BURSTS_OVER).await;
             let before = sent.get();
             let (_clients, flooded) = talk(clients, numbers).await;
             vec![

@@ -97,7 +97,6 @@ pub(super) struct Actor {
     inbox: Arc<Inbox>,
     state: RoomState,
     conns: HashMap<MemberId, Arc<Conn>>,
-    /// A tree, which keeps nothing once nobody waits.
     pending: BTreeMap<MemberId, Pending>,
     /// Only in rooms where somebody was listed: in most nobody is, they are personal.
     presence: Option<Box<Presence>>,
@@ -192,6 +191,10 @@ impl Actor {
     }
 
     fn note_idle(&mut self) {
+        if self.pending.is_empty() {
+            // An empty tree keeps its root, and most rooms are quiet for as long as they live.
+            self.pending = BTreeMap::new();
+        }
         if !self.conns.is_empty() {
             self.idle_since = None;
         } else if self.idle_since.is_none() {

@@ -210,6 +210,8 @@ async fn who_was_shut_out_while_redis_or_the_front_was_away_stays_out() {
     redis.ok(&["ROOM.REVOKE", &list_of("lobby"), "ada"]);
     redis.restart(Ending::Killed);
     assert_eq!(ada.expect("room.access").await["role"], "none");
+    // A front that dies earlier leaves its people to their lease.
+    is_out(&ada, &redis, "lobby", "ada").await;
     one.kill();
     let again = connects(&two, "ada", rooms).await;
     let join =

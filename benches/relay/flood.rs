@@ -3,6 +3,7 @@
 
 use crate::scenarios::{people_at, percentile_ms};
 use crate::server::Server;
+use crate::typing::Awake;
 use crate::wire::{Client, Seen, Wire, masked};
 use crate::{Figure, less, more};
 use std::cell::{Cell, RefCell};
@@ -43,6 +44,7 @@ pub(crate) async fn flood(server: &Server) -> Vec<Figure> {
         return Vec::new();
     }
     let front = server.front_with_limits(&ARGUMENTS);
+    let _awake = [0, 1].map(Awake::keep);
     let port = front.port;
     LocalSet::new()
         .run_until(async move {

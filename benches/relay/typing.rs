@@ -15,10 +15,10 @@ const PAUSE: Duration = Duration::from_millis(60);
 
 /// Keeps a core from falling asleep, and gets out of the way of everything else: a virtual machine's sleeping core takes
 /// up to a tenth of a second to wake, which is its host's doing and not ours.
-struct Awake(Child);
+pub(crate) struct Awake(Child);
 
 impl Awake {
-    fn keep(core: usize) -> Awake {
+    pub(crate) fn keep(core: usize) -> Awake {
         let words = ["-i", "0", "taskset", "-c", &core.to_string(), "sh", "-c", "while :; do :; done"];
         Awake(Command::new("chrt").args(words).spawn().expect("chrt keeps cores awake; it is part of util-linux"))
     }

@@ -15,7 +15,7 @@ pub enum CloseReason {
     PingTimeout,
     /// This connection could not be brought up to date: come back and resume.
     Resync,
-    /// Too many connections, or too many refusals in a row: come back later.
+    /// Too many connections, or too many refusals: come back later.
     RateLimited,
     /// No valid `connect` frame in time.
     AuthRequired,

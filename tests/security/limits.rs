@@ -177,13 +177,14 @@ async fn no_second_holds_twice_the_limit() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_asks_all_the_time_gets_every_token() {
     let redis = Redis::start();
-    let front = Front::start_with(&redis, only(&["user:message=1/3/1s"])).await;
+    // Read slowly in between, and no token is lost that the bucket can hold.
+    let front = Front::start_with(&redis, only(&["user:message=3/3/1s"])).await;
     let ada = member(front.port, "ada").await;
     let (began, mut accepted) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(4) {
         accepted += u32::from(ada.ask(post("x")).await.is_ok());
     }
-    assert!((8..=14).contains(&accepted), "{accepted} of 13");
+    assert!((10..=16).contains(&accepted), "{accepted} of 15");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -439,9 +440,11 @@ async fn whoever_goes_on_after_so_many_refusals_is_blocked_at_all_fronts() {
     for _ in 0..4 {
         retry_after_ms(ada.ask(post("x")).await);
     }
-    // Who does something else in between is no flood.
+    // What is allowed in between makes up for a refusal.
     ada.ok(json!({"do": "ping"})).await;
-    for _ in 0..5 {
+    retry_after_ms(ada.ask(post("x")).await);
+    ada.ok(json!({"do": "ping"})).await;
+    for _ in 0..2 {
         ada.send(post("x"));
     }
     assert_eq!(ada.closed().await.0, 4004);

@@ -94,7 +94,7 @@ export type CloseReason =
   | "PING_TIMEOUT"
   /** This connection could not be brought up to date: come back and resume. */
   | "RESYNC"
-  /** Too many connections, or too many refusals in a row: come back later. */
+  /** Too many connections, or too many refusals: come back later. */
   | "RATE_LIMITED"
   /** No valid `connect` frame in time. */
   | "AUTH_REQUIRED"

@@ -13,10 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-/// How late somebody may be woken.
-const TICK: Duration = Duration::from_millis(100);
+/// How late somebody may be woken. All of a tick are woken at once, so it is also what others may have to wait for them.
+const TICK: Duration = Duration::from_millis(20);
 /// Slots of the ring: 51 s, twice the interval of pings. Who wants to wait longer is woken in between.
-const SLOTS: u64 = 512;
+const SLOTS: u64 = 2_560;
 
 /// The wheel.
 #[derive(Debug)]

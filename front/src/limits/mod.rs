@@ -213,11 +213,11 @@ impl Limits {
         }
     }
 
-    /// A connection of a user was refused too often in a row.
+    /// A connection of a user was refused too often.
     pub(crate) async fn block_user(&self, user: &str) {
         self.metrics.blocks.add(1);
         let block_ms = self.settings.strikes_block_ms;
-        tracing::info!(user, block_ms, "too many refusals in a row: the user is blocked");
+        tracing::info!(user, block_ms, "too many refusals: the user is blocked");
         if let Err(error) = self.api.rate_block(&Room::personal(user), &stream_of("all"), block_ms).await {
             tracing::debug!(%error, "a user was not blocked");
         }

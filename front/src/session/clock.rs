@@ -115,7 +115,7 @@ impl Session {
 
 /// A place from 0 to 1 for each connection. Their numbers follow one another; multiples of the golden ratio fill the
 /// interval evenly however many there are (Knuth, The Art of Computer Programming 3, 6.4), without chance or memory.
-fn place(member: MemberId) -> f64 {
+pub(super) fn place(member: MemberId) -> f64 {
     member.wrapping_mul(0x9e37_79b9_7f4a_7c15) as f64 / u64::MAX as f64
 }
 

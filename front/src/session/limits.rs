@@ -1,5 +1,6 @@
 //! What one connection may do, and what happens to one that does not stop.
 
+use super::clock::place;
 use super::{Done, Effect, Permit, Session, calls};
 use crate::close::CloseReason;
 use crate::frame::{Code, Command, FrameError};
@@ -11,10 +12,13 @@ use std::time::Duration;
 use stoa_core::rate::Bucket;
 use tokio::time::Instant;
 
-/// Refusals in a row after which a connection is read slowly: whoever waits as long as a refusal says gets none.
+/// Refusals, less what was allowed since, after which a connection is read slowly: whoever waits as long as a refusal
+/// says gets none.
 const SLOW_AFTER: u64 = 10;
-/// Time for which it is not read then. What it sends meanwhile stays with the sender.
+/// Time for which it is not read then, at least. What it sends meanwhile stays with the sender.
 const SLOW: Duration = Duration::from_millis(500);
+/// By how much of it it lasts longer for some: a thousand that began at once should not all go on at once.
+const SLOW_SPREAD: f64 = 1.0;
 
 /// What the audit log calls the beginning of a connection.
 const BEGIN: &str = "connection.begin";
@@ -24,10 +28,33 @@ const BEGIN: &str = "connection.begin";
 pub(super) struct Quota {
     /// One for each limit of connections, in the order of the table.
     buckets: Option<Box<[Bucket]>>,
-    refused_in_a_row: u64,
+    refusals: Refusals,
     /// Held for as long as the connection lasts.
     _of_address: Option<Arc<Lease>>,
     of_user: Option<Arc<Lease>>,
+}
+
+/// Refusals, less what was allowed since. Were they forgotten with the first thing that is allowed, a flood would be read
+/// at full speed again each time its limit lets one command through.
+#[derive(Default)]
+struct Refusals(u64);
+
+impl Refusals {
+    fn allow(&mut self) {
+        self.0 = self.0.saturating_sub(1);
+    }
+
+    fn refuse(&mut self) {
+        self.0 += 1;
+    }
+
+    fn slows(&self) -> bool {
+        self.0 > SLOW_AFTER
+    }
+
+    fn blocks(&self, strikes: u64) -> bool {
+        self.0 >= strikes
+    }
 }
 
 impl Quota {
@@ -116,23 +143,23 @@ impl Session {
         Some(Box::pin(permit))
     }
 
-    /// Counts refusals in a row. Whoever goes on all the same is blocked, at all fronts, and this connection ends.
+    /// Counts refusals. Whoever goes on all the same is blocked, at all fronts, and this connection ends.
     pub(super) fn strike(&mut self, done: &Done) -> Option<CloseReason> {
         let is_limited = done.result.as_ref().is_err_and(|error| error.code == Code::RateLimited);
         if !is_limited {
             // What was refused for another reason is neither.
             if done.result.is_ok() {
-                self.quota.refused_in_a_row = 0;
+                self.quota.refusals.allow();
             }
             return None;
         }
         self.app.metrics.limited.add(1);
-        self.quota.refused_in_a_row += 1;
-        if self.quota.refused_in_a_row > SLOW_AFTER {
-            self.slow_until = Some(Instant::now() + SLOW);
+        self.quota.refusals.refuse();
+        if self.quota.refusals.slows() {
+            self.slow_until = Some(Instant::now() + SLOW.mul_f64(1.0 + SLOW_SPREAD * place(self.member)));
         }
         let strikes = self.app.limits.settings().strikes()?;
-        if self.quota.refused_in_a_row < strikes {
+        if !self.quota.refusals.blocks(strikes) {
             return None;
         }
         if let Some(identity) = &self.identity {
@@ -157,4 +184,30 @@ pub(crate) fn room_of(command: &Command) -> Option<&str> {
 /// A clock that does not step back.
 fn now_ns(app: &App) -> u64 {
     Instant::now().saturating_duration_since(app.began).as_nanos() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_stays_slow_although_its_limit_lets_something_through() {
+        let mut refusals = Refusals::default();
+        (0..2 * SLOW_AFTER).for_each(|_| refusals.refuse());
+        refusals.allow();
+        assert!(refusals.slows());
+        assert!(!refusals.blocks(2 * SLOW_AFTER));
+        refusals.refuse();
+        assert!(refusals.blocks(2 * SLOW_AFTER));
+    }
+
+    #[test]
+    fn what_was_refused_is_forgiven_by_what_is_allowed() {
+        let mut refusals = Refusals::default();
+        (0..2 * SLOW_AFTER).for_each(|_| refusals.refuse());
+        (0..SLOW_AFTER).for_each(|_| refusals.allow());
+        assert!(!refusals.slows());
+        (0..2 * SLOW_AFTER).for_each(|_| refusals.allow());
+        assert_eq!(refusals.0, 0);
+    }
 }

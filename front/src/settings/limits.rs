@@ -42,7 +42,7 @@ pub struct LimitSettings {
     /// How long it is blocked, and within which time they count, in milliseconds.
     #[arg(long, env = "STOA_FAILED_AUTH_BLOCK_MS", default_value_t = 15 * 60_000, value_parser = clap::value_parser!(u64).range(1..=86_400_000))]
     pub failed_auth_block_ms: u64,
-    /// Refusals for a limit in a row that block a user; 0: never. Who waits as long as told has none.
+    /// Refusals for a limit, less what was allowed since, that block a user; 0: never. Who waits as long as told has none.
     #[arg(long, env = "STOA_STRIKES", default_value_t = 100, value_parser = clap::value_parser!(u64).range(0..=1_000_000))]
     pub strikes: u64,
     /// How long a user is blocked then, in milliseconds.

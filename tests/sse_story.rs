@@ -311,6 +311,24 @@ async fn who_has_a_name_that_begins_like_another_gets_nothing_of_theirs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_document_is_made_without_a_websocket() {
+    let redis = Redis::start();
+    let front = Front::start(&redis).await;
+    let open = |more: Value| {
+        let mut command = json!({"do": "doc.open", "room": "lobby", "doc": "d"});
+        command.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call(front.port, "ada", None, command)
+    };
+    let create = |content: &str| json!({"create": {"type": "text", "content": content}});
+    let made = open(create("abc")).await.unwrap();
+    assert_eq!((&made["outcome"], &made["content"]), (&json!("snapshot"), &json!("abc")));
+    assert_eq!(open(create("another")).await.unwrap()["content"], "abc");
+    assert_eq!(open(json!({})).await.unwrap_err()["code"], "INVALID_ARGUMENT");
+    redis.ok(&["ROOM.GRANT", "stoa:{lobby}:access", "ada", "viewer"]);
+    assert_eq!(open(create("abc")).await.unwrap_err()["code"], "PERMISSION_DENIED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_reader_that_is_too_slow_is_ended_and_goes_on_where_it_was() {
     use tokio::io::AsyncReadExt;
     const MESSAGES: usize = 400;

@@ -1,6 +1,6 @@
 /**
  * The connection: a state machine, and only that. It owns the socket, the token, every wait and the decision whether to
- * come back; it knows of commands only `connect`, `auth.refresh` and `ping`.
+ * come back, and by which transport; it knows of commands only `connect`, `auth.refresh` and `ping`.
  *
  *     closed ──open──▶ connecting ──answer to connect──▶ online
  *                       ▲    │ lost, 4000-4499, refused for now │
@@ -9,8 +9,10 @@
  *
  * Safety: at most one socket lives; events of an abandoned one are ignored. Liveness: every wait (token, opening, answer,
  * silence) ends by itself, so whoever is not closed is connected or will try again.
+ *
+ * Where WebSockets do not come through it goes on over plain HTTP (`sse.ts`, loaded when it is needed first). Meanwhile a
+ * WebSocket is tried now and then; once one has been answered it takes over, without a gap.
  */
-import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { CloseReason, CommandFrame, JoinOptions } from "./frames.js";
 import * as read from "./wire/answers.js";
@@ -64,14 +66,34 @@ export interface WebSocketLike {
 /** Makes a WebSocket. */
 export type WebSocketConstructor = new (url: string) => WebSocketLike;
 
+/** What carries the frames: a WebSocket, or plain HTTP with server-sent events. */
+export type Transport = "websocket" | "sse";
+
 /** How to connect. Everything but `url` has a default. */
 export interface ConnectionOptions {
-  /** `wss://host/ws`. In a browser a path such as `/ws` is enough: it is taken from the page's own origin. */
-  url: string;
+  /**
+   * `wss://host/ws`. In a browser a path such as `/ws` is enough: it is taken from the page's own origin. A function is asked
+   * for each attempt: with it one may go from front to front.
+   */
+  url: string | (() => string);
   /** The JWT, or a function that gets one. Leave it out if something before the front adds it to the upgrade request. */
   token?: Token;
-  /** The WebSocket to use. Default: the global one (Node 20 has none: pass the one of the package `ws`). */
+  /**
+   * The WebSocket to use. Default: the global one. Node 20 has none: pass the one of the package `ws`, or everything goes over
+   * plain HTTP, which costs more of everything.
+   */
   WebSocket?: WebSocketConstructor;
+  /**
+   * Whether to go on over plain HTTP (`/sse` and `/rpc` beside the `/ws` of `url`) where WebSockets do not come through: at once
+   * if none ever did, else after three attempts in a row that did not get to an answer. It comes back to a WebSocket by
+   * itself; see {@link Stoa.transport}. Pages of other origins need a front that runs with `--allow-origin`. Default `true`.
+   */
+  sse?: boolean;
+  /**
+   * While plain HTTP is in use a WebSocket is tried after this time, then after twice that, and so on up to 64 times that.
+   * Default 5,000.
+   */
+  websocketRetryMs?: number;
   /** The first back-off is a random time up to this, the next up to twice this, and so on. Default 1,000. */
   backoffMinMs?: number;
   /** No back-off is longer than this. Default 30,000. */
@@ -96,17 +118,28 @@ export interface ConnectionOwner {
   frame(frame: Exclude<ServerFrame, { kind: "closing" | "expiring" }>): void;
   /** The line of a connected connection broke: no outstanding command will be answered. */
   lost(): void;
+  state(change: StateChange): void;
+  /** Another one while the connection goes on. */
+  transport(transport: Transport): void;
+  /** A frame could not be read. */
+  skipped(why: string): void;
 }
+
 
 /** The id of `connect`, `auth.refresh` and pings; the owner numbers its commands from 1. */
 const OWN_ID = 0;
 /** Used until the front names its own: the interval of silence after which the line is checked. */
 const PING_INTERVAL_MS = 25_000;
+/** A network that let a WebSocket through before is only given up after so many attempts in a row. */
+const PATIENCE = 3;
+
+/** What only those need who have no WebSocket: it is loaded then. */
+type PlainHttp = typeof import("./sse.js");
 
 export class Connection {
-  private readonly events = new Emitter<{ state: [StateChange]; skipped: [string] }>();
-  private readonly options: Required<Omit<ConnectionOptions, "token" | "WebSocket">> & Pick<ConnectionOptions, "token" | "WebSocket">;
-  private readonly Socket: WebSocketConstructor;
+  private readonly options: Required<Omit<ConnectionOptions, "token" | "WebSocket" | "sse">> & Pick<ConnectionOptions, "token">;
+  private readonly Socket: WebSocketConstructor | undefined;
+  private readonly hasHttp: boolean;
   private current: ConnectionState = "closed";
   private socket: WebSocketLike | undefined;
   /** Names the present attempt: whatever finishes later for an older one is ignored. */
@@ -120,6 +153,15 @@ export class Connection {
   private pingIntervalMs = PING_INTERVAL_MS;
   /** When a front that stops wants to see its people elsewhere. */
   private comeBackInMs: number | undefined;
+  /** What the present attempt goes by. */
+  private via: Transport = "websocket";
+  /** Attempts by WebSocket in a row that did not get to an answer. */
+  private blocked = 0;
+  /** Whether a WebSocket has come through. */
+  private comesThrough = false;
+  private http: PlainHttp | undefined;
+  /** Tries WebSockets while plain HTTP is in use. */
+  private scout: ReturnType<PlainHttp["startScout"]> | undefined;
 
   constructor(
     options: ConnectionOptions,
@@ -131,22 +173,22 @@ export class Connection {
       tokenTimeoutMs: 15_000,
       openTimeoutMs: 10_000,
       answerTimeoutMs: 10_000,
+      websocketRetryMs: 5_000,
       random: Math.random,
       ...options,
     };
-    const Socket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
-    if (Socket === undefined) throw new StoaError("INVALID_ARGUMENT", "there is no global WebSocket here: pass one as an option");
-    this.Socket = Socket;
+    this.Socket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
+    this.hasHttp = options.sse !== false && typeof fetch === "function";
+    if (this.Socket === undefined && !this.hasHttp) throw new StoaError("INVALID_ARGUMENT", "there is no global WebSocket here: pass one as an option");
   }
 
   get state(): ConnectionState {
     return this.current;
   }
 
-  on(name: "state", listener: (change: StateChange) => void): Off;
-  on(name: "skipped", listener: (why: string) => void): Off;
-  on(name: "state" | "skipped", listener: ((change: StateChange) => void) | ((why: string) => void)): Off {
-    return this.events.on(name, listener as (value: StateChange | string) => void);
+  /** What carries the frames now; `undefined` while there is no connection. */
+  get transport(): Transport | undefined {
+    return this.current === "online" ? this.via : undefined;
   }
 
   /** Connects, if that is not under way already. After `closed` it starts afresh. */
@@ -223,45 +265,75 @@ export class Connection {
   }
 
   private dial(attempt: number, token: string | undefined): void {
-    let socket: WebSocketLike;
-    try {
-      socket = new this.Socket(absolute(this.options.url));
-    } catch {
-      return this.refused({ reason: "INVALID_URL" });
-    }
-    this.socket = socket;
-    socket.binaryType = "arraybuffer";
-    const alive = () => attempt === this.attempt;
+    const isBlocked = this.Socket === undefined || this.blocked >= (this.comesThrough ? PATIENCE : 1);
+    this.via = this.hasHttp && isBlocked ? "sse" : "websocket";
     this.wait(this.options.openTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
+    if (this.via === "websocket") return this.start(this.Socket, token);
+    // What could not be loaded is tried again with the next attempt by plain HTTP.
+    import("./sse.js").then(
+      (http) => attempt === this.attempt && this.start((this.http = http).EventStream, token),
+      () => attempt === this.attempt && this.failed({ reason: "LOST" }),
+    );
+  }
+
+  private start(Line: WebSocketConstructor | PlainHttp["EventStream"] | undefined, token: string | undefined): void {
+    const socket = this.make(Line);
+    if (socket === undefined) return this.refused({ reason: "INVALID_URL" });
+    const { attempt } = this;
     socket.onopen = () => {
-      if (!alive()) return;
-      const rooms = this.owner.resume();
-      const frame: CommandFrame = { id: OWN_ID, do: "connect", token, resume: Object.keys(rooms).length > 0 ? rooms : undefined };
-      socket.send(JSON.stringify(frame));
+      if (attempt !== this.attempt) return;
+      this.greet(socket, token);
       this.wait(this.options.answerTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
     };
+    this.listenTo(socket);
+  }
+
+  private make(Line: WebSocketConstructor | PlainHttp["EventStream"] | undefined): WebSocketLike | undefined {
+    const { url } = this.options;
+    try {
+      const socket = new (Line as PlainHttp["EventStream"])(absolute(typeof url === "string" ? url : url()), () => this.owner.resume());
+      socket.binaryType = "arraybuffer";
+      // Only `close` says how it ended; it always follows.
+      socket.onerror = () => undefined;
+      return socket;
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** Says who this is and what it has. */
+  private greet(socket: WebSocketLike, token: string | undefined): void {
+    const rooms = this.owner.resume();
+    const frame: CommandFrame = { id: OWN_ID, do: "connect", token, resume: Object.keys(rooms).length > 0 ? rooms : undefined };
+    socket.send(JSON.stringify(frame));
+  }
+
+  /** Takes in what comes on this line: it is in use now. */
+  private listenTo(socket: WebSocketLike): void {
+    this.socket = socket;
+    const { attempt, owner } = this;
+    const alive = () => attempt === this.attempt;
     socket.onmessage = (event: { data: unknown }) => {
-      const { data } = event;
-      if (!alive() || !(typeof data === "string" || data instanceof ArrayBuffer)) return;
+      if (!alive()) return;
       if (this.current === "online") this.listen();
-      const skipped = (why: string) => this.events.emit("skipped", why);
-      for (const frame of typeof data === "string" ? parseFrames(data, skipped) : parseBinary(data, skipped)) {
+      for (const frame of framesOf(event.data, (why) => owner.skipped(why))) {
         // A listener may have closed the connection while it was given a frame.
         if (!alive()) return;
         if (frame.kind === "closing") this.comeBackInMs = frame.retryAfterMs;
         else if (frame.kind === "expiring") this.refresh();
-        else if (this.current === "online") this.owner.frame(frame);
+        else if (this.current === "online" && !isGreeting(frame)) owner.frame(frame);
         else this.answered(frame);
       }
     };
     socket.onclose = (event: { code: number; reason: string }) => {
       if (alive()) this.ended(event.code, event.reason);
     };
-    // Only `close` says how it ended; it always follows.
-    socket.onerror = () => undefined;
   }
 
-  /** A frame before the connection is connected: only the answer to `connect` is expected. */
+  /**
+   * A frame before the connection is connected: only the answer to `connect` is expected. It comes again, on another line,
+   * where that had to be asked for anew.
+   */
   private answered(frame: ServerFrame): void {
     if ((frame.kind !== "reply" && frame.kind !== "error") || frame.id !== OWN_ID) return;
     if (frame.kind === "error") return this.sayNo(frame.error);
@@ -272,6 +344,14 @@ export class Connection {
       return this.failed({ reason: "INTERNAL" });
     }
     this.failures = 0;
+    if (this.via === "websocket") {
+      this.blocked = 0;
+      this.comesThrough = true;
+    } else if (this.Socket !== undefined) this.scout ??= this.http?.startScout(this.options, {
+      make: () => this.make(this.Socket),
+      greet: (socket) => this.greet(socket, this.token ?? (this.options.token as string | undefined)),
+      answered: (socket, data) => this.takeOver(socket, data),
+    });
     this.pingIntervalMs = answer.ping_interval_ms ?? PING_INTERVAL_MS;
     this.listen();
     // Whoever is told that the connection is there finds the rooms already up to date; unless one of them closed it.
@@ -279,7 +359,21 @@ export class Connection {
     const previous = this.current;
     this.current = "online";
     this.owner.connected(answer);
-    if (attempt === this.attempt) this.events.emit("state", { state: "online", previous });
+    if (attempt === this.attempt && previous !== "online") this.owner.state({ state: "online", previous });
+  }
+
+  /** A WebSocket that was tried beside the line in use was answered: it takes over. `false` if that was no greeting. */
+  private takeOver(socket: WebSocketLike, data: unknown): boolean {
+    const [first] = framesOf(data, () => undefined);
+    if (first === undefined || !isGreeting(first)) return false;
+    this.scout = undefined;
+    // It still brings the answers to what was asked on it, and nothing else.
+    discard(this.socket);
+    this.via = "websocket";
+    this.listenTo(socket);
+    (socket.onmessage as (event: object) => void)({ data });
+    if (socket === this.socket) this.owner.transport(this.via);
+    return true;
   }
 
   private sayNo(error: StoaError): void {
@@ -310,6 +404,9 @@ export class Connection {
 
   /** This attempt or connection is over; another will follow. */
   private failed(why: { reason: string; closeCode?: number }, atLeastMs = 0, delayMs?: number): void {
+    if (this.current !== "online" && this.via === "sse") this.blocked = 0;
+    // What a front has refused did get to it.
+    else if (this.current !== "online" && this.socket !== undefined && (why.reason === "LOST" || why.reason === "TIMEOUT")) this.blocked += 1;
     this.drop();
     const { backoffMinMs, backoffMaxMs, random } = this.options;
     // Full jitter: when a front goes, its clients come back spread over the whole interval.
@@ -345,23 +442,39 @@ export class Connection {
     this.attempt += 1;
     this.comeBackInMs = undefined;
     clearTimeout(this.timer);
+    this.scout?.();
+    this.scout = undefined;
     const socket = this.socket;
     this.socket = undefined;
     if (socket === undefined) return;
-    try {
-      socket.close(code);
-    } catch {
-      // Already closed: what was wanted.
-    }
+    discard(socket, code);
     if (this.current === "online") this.owner.lost();
   }
 
   private change(state: ConnectionState, more: Pick<StateChange, "reason" | "closeCode" | "retryInMs"> = {}): void {
     const previous = this.current;
     this.current = state;
-    this.events.emit("state", { state, previous, ...more });
+    this.owner.state({ state, previous, ...more });
   }
 }
+
+function discard(socket: WebSocketLike | undefined, code?: number): void {
+  try {
+    socket?.close(code);
+  } catch {
+    // Already closed: what was wanted.
+  }
+}
+
+/** The frames of one message. */
+function framesOf(data: unknown, skipped: (why: string) => void): ServerFrame[] {
+  if (typeof data === "string") return parseFrames(data, skipped);
+  return data instanceof ArrayBuffer ? parseBinary(data, skipped) : [];
+}
+
+/** Whether this is what `connect` is answered, and not a ping or a renewed token. */
+const isGreeting = (frame: ServerFrame) =>
+  frame.kind === "reply" && frame.id === OWN_ID && typeof frame.ok === "object" && frame.ok !== null && "connection" in frame.ok;
 
 /** The function may throw before it returns a promise: inside `then` both are one case. */
 const ask = (token: Exclude<Token, string>, why: TokenReason) => Promise.resolve().then(() => token(why));

@@ -55,6 +55,8 @@ export interface CopyHooks {
   moved(op: Operation, user: string | undefined): void;
   /** `text` changed, but not through `edit`. */
   shown(op: Operation, user: string | undefined): void;
+  /** What turns one text into another; default the smallest edit. */
+  difference?(from: string, to: string): Operation;
 }
 
 /**
@@ -78,11 +80,13 @@ export class Copy {
   private anchor: string | undefined;
   /** Up to this revision the history may be of older epochs than `position.epoch`. */
   private began: number;
+  private readonly difference: (from: string, to: string) => Operation;
 
   constructor(
     { position, began, base, anchor, inflight, buffer }: StoredCopy,
     private readonly hooks: CopyHooks,
   ) {
+    this.difference = hooks.difference ?? difference;
     this.position = position;
     this.began = began;
     this.base = base;
@@ -94,7 +98,7 @@ export class Copy {
 
   /** The operations that lead from base to text. */
   get pending(): Operation[] {
-    const pending = this.anchor === undefined ? [] : [difference(this.base, this.anchor)];
+    const pending = this.anchor === undefined ? [] : [this.difference(this.base, this.anchor)];
     if (this.inflight !== undefined) pending.push(this.inflight.op);
     if (this.buffer !== undefined) pending.push(this.buffer);
     return pending;
@@ -127,7 +131,7 @@ export class Copy {
   /** The operation in flight as it has to be sent: on base. */
   get outgoing(): Operation {
     const op = this.inflight?.op ?? [];
-    return this.anchor === undefined ? op : transform(op, difference(this.anchor, this.base), "left");
+    return this.anchor === undefined ? op : transform(op, this.difference(this.anchor, this.base), "left");
   }
 
   /**
@@ -151,7 +155,7 @@ export class Copy {
     if (this.anchor !== undefined) return this.conclude();
     this.inflight = undefined;
     // Both sides transform by the same rules over the same operations. If they differ all the same, the front is right.
-    if (!sameOperation(mine, op)) this.overPending(difference(apply(before, mine), this.base), undefined);
+    if (!sameOperation(mine, op)) this.overPending(this.difference(apply(before, mine), this.base), undefined);
   }
 
   /** The history goes on here, under the epoch of `position`. */
@@ -168,7 +172,7 @@ export class Copy {
     this.began = position.rev;
     this.recent = [];
     if (this.inflight !== undefined) this.anchor ??= before;
-    else this.overPending(difference(before, content), undefined);
+    else this.overPending(this.difference(before, content), undefined);
   }
 
   /** Where a revision is that the front says it accepted the operation in flight as. */
@@ -184,12 +188,12 @@ export class Copy {
     const { anchor } = this;
     const { op } = this.inflight;
     this.inflight = this.anchor = undefined;
-    this.overPending(anchor === undefined ? invert(op, this.base) : difference(apply(anchor, op), this.base), undefined);
+    this.overPending(anchor === undefined ? invert(op, this.base) : this.difference(apply(anchor, op), this.base), undefined);
   }
 
   /** Throws the pending operations away. */
   abandon(): void {
-    const shown = difference(this.text, this.base);
+    const shown = this.difference(this.text, this.base);
     this.inflight = this.buffer = this.anchor = undefined;
     this.overPending(shown, undefined);
   }

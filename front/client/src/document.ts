@@ -3,7 +3,7 @@ import { Cursors, type RemoteCursor } from "./cursors.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { CursorAt, DocDescription, DocState, JsonObject } from "./frames.js";
-import { baseLength, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
+import { baseLength, fromLineDiff, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
 import type { Slot } from "./storage.js";
 import { notOpen, Sync, type SyncLine } from "./sync.js";
 import * as read from "./wire/answers.js";
@@ -21,6 +21,8 @@ export type DocumentState = "opening" | "synchronised" | "awaiting" | "awaiting-
 export interface DocumentOptions {
   /** The text to create the document with if it is missing. Without it a missing document stays missing. */
   create?: string;
+  /** The lines are records, none of which changes in part. @internal */
+  records?: true;
 }
 
 /** Who made a remote change, as far as it is known. */
@@ -38,6 +40,8 @@ export interface DocumentEvents {
   remote: [op: Operation, origin: ChangeOrigin];
   /** The text came for the first time, from the front or with unacknowledged edits from the storage: show it. Later changes fire `remote`. */
   reset: [text: string];
+  /** `text` changed, whoever changed it: for what shows the text and does not edit it. */
+  change: [text: string];
   /** `state` changed, or `editable`. */
   state: [state: DocumentState];
   /**
@@ -94,11 +98,13 @@ export class Document {
       started: (text) => {
         this.settleOpened.resolve();
         this.events.emit("reset", text);
+        this.events.emit("change", text);
       },
       moved: (op, user) => this.carets.moved(op, user),
       shown: (op, user) => {
         this.carets.shown(op);
         this.events.emit("remote", op, { user });
+        this.events.emit("change", this.text);
       },
       cursors: (cursors) => this.carets.adopt(cursors),
       stopped: (error) => {
@@ -112,6 +118,7 @@ export class Document {
         line.report(error);
       },
       announce: () => this.announce(),
+      ...(options.records === true && { difference: fromLineDiff }),
     }, slot);
     this.carets = new Cursors({
       position: () => this.sync.copy?.position,
@@ -191,6 +198,7 @@ export class Document {
     if (isNoop(mine)) return;
     this.carets.edited(mine);
     this.sync.edit(mine);
+    this.events.emit("change", this.text);
     this.announce();
   }
 

@@ -22,8 +22,8 @@ export class Log {
   position: Position | undefined;
   readonly main: Window;
   readonly threads = new Map<number, Window>();
-  /** Up to where people have read, by user. */
-  readonly reads = new Map<string, number>();
+  /** Up to where people have read, by user: a new map after each change. */
+  reads: ReadonlyMap<string, number> = new Map();
   /** What the front counted, and the revision that it is of. */
   counts: (Counts & { rev: number }) | undefined;
   /** The number of the newest message that is known of. */
@@ -43,7 +43,7 @@ export class Log {
     this.generation += 1;
     this.position = { epoch: part.epoch, rev: part.rev };
     this.main.reset(part.messages, part.rev, part.more, false);
-    this.reads.clear();
+    this.reads = new Map();
     this.mark(part.reads);
     this.newest = this.main.last ?? 0;
     this.paged = 0;
@@ -135,15 +135,17 @@ export class Log {
   }
 
   private mark(reads: readonly ReadMark[]): void {
+    const all = new Map(this.reads);
     for (const { user, n } of reads) {
       // Put at the end: the first one is the one that moved longest ago.
-      this.reads.delete(user);
-      this.reads.set(user, n);
+      all.delete(user);
+      all.set(user, n);
     }
-    for (const user of this.reads.keys()) {
-      if (this.reads.size <= READS_MAX) break;
-      this.reads.delete(user);
+    for (const user of all.keys()) {
+      if (all.size <= READS_MAX) break;
+      all.delete(user);
     }
+    this.reads = all;
   }
 
   private get windows(): Window[] {

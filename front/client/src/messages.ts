@@ -4,16 +4,16 @@ import type { JsonObject, Message as WireMessage, Version } from "./frames.js";
 import { Log } from "./log.js";
 import type { MessageStream } from "./message-stream.js";
 import { Outbox, type Added, type Entry, type OutboxBounds, type Write } from "./outbox.js";
-import { Pages } from "./pages.js";
+import type { Pages, PagesHost } from "./pages.js";
 import { Reading } from "./reading.js";
 import { compose, draft, keyOf, sent, type Message } from "./shown.js";
 import type { Stoa } from "./stoa.js";
 import type { Slot } from "./storage.js";
-import { threadOf, type Thread } from "./thread.js";
+import type { Thread } from "./thread.js";
 import type { Window } from "./window.js";
 import * as read from "./wire/answers.js";
 import { formatPosition, type DurableEvent, type StreamPart } from "./wire/index.js";
-import { Writers } from "./writers.js";
+import type { Writers, WritersHost } from "./writers.js";
 
 /** What may go with a message. */
 export interface PostOptions {
@@ -42,18 +42,27 @@ export interface MessagesBounds extends OutboxBounds {
   messagesMax: number;
 }
 
+/** A part of this library that is loaded when it is needed. */
+const later = <T>(part: Promise<T>) => part.catch((): never => { throw new StoaError("OFFLINE", "a part of the client could not be loaded"); });
+
+const NO_STREAMS: ReadonlyMap<number, MessageStream> = new Map();
+
 /** A room's log of messages; get it from `room.messages`. */
 export class Messages {
   private readonly events = new Emitter<MessagesEvents>();
   private readonly log: Log;
   private readonly outbox: Outbox;
   private readonly reading: Reading;
-  private readonly writers: Writers;
+  /** Loaded with the first stream that is written here. */
+  private writers: Writers | undefined;
+  private readonly writing: WritersHost;
   /** Posts that were refused. */
   private failed: Message[] = [];
   /** Messages whose last change was refused, by number. */
   private readonly refusals = new Map<number, StoaError>();
-  private readonly pages: Pages;
+  private readonly paging: PagesHost;
+  /** Loaded with the first page that somebody asks for. */
+  private pages: Promise<Pages> | undefined;
   private shown: readonly Message[] | undefined;
   private live = false;
 
@@ -75,7 +84,7 @@ export class Messages {
       failed: (entry: Entry, error: StoaError) => this.refused(entry, error),
       changed: () => this.settle(),
     };
-    this.writers = new Writers({ ...host, changed: () => this.changed() });
+    this.writing = { ...host, changed: () => this.changed() };
     this.log = new Log(bounds.messagesMax);
     this.reading = new Reading(host, this.log);
     this.outbox = new Outbox(host, bounds, slot);
@@ -83,7 +92,7 @@ export class Messages {
       this.reading.moved();
       this.changed();
     };
-    this.pages = new Pages({ room, ask: stoa.ask.bind(stoa), moved }, this.log);
+    this.paging = { room, ask: stoa.ask.bind(stoa), moved };
   }
 
   /**
@@ -119,7 +128,7 @@ export class Messages {
     return this.reading.mark;
   }
 
-  /** Up to where others have read, by user: the 1,000 who moved last. */
+  /** Up to where others have read, by user: the 1,000 who moved last. A new map after each change. */
   get readBy(): ReadonlyMap<string, number> {
     return this.log.reads;
   }
@@ -197,6 +206,8 @@ export class Messages {
    */
   async stream(options: PostOptions & { text?: string } = {}): Promise<MessageStream> {
     const { type = "text", reply, mentions, meta, text = "" } = options;
+    const { Writers } = await later(import("./writers.js"));
+    const writers = (this.writers ??= new Writers(this.writing, this.live));
     const { entry, done } = this.add({ do: "msg.post", body: text, type, reply, mentions, meta, streaming: true });
     const posted = await done.catch((error: unknown) => {
       // Nobody would go on with it.
@@ -205,7 +216,7 @@ export class Messages {
     });
     const n = posted?.n;
     if (n === undefined) throw new StoaError("FORGOTTEN", "the message was posted, and its number is not known");
-    const stream = this.writers.begin(n, entry.seq, text);
+    const stream = writers.begin(n, entry.seq, text);
     if (this.log.get(n)?.cancelled === true) stream.cancel();
     return stream;
   }
@@ -226,12 +237,12 @@ export class Messages {
    * @returns resolves with whether there are still older ones; rejects with `OFFLINE`, or what the front says
    */
   older(count = 50): Promise<boolean> {
-    return this.pages.extend(this.log.main, "before", count);
+    return this.page((pages) => pages.extend(this.log.main, "before", count));
   }
 
   /** Loads up to `count` messages after the last of `list`. Resolves with whether there are still newer ones. Rejects as `older`. */
   newer(count = 50): Promise<boolean> {
-    return this.pages.extend(this.log.main, "after", count);
+    return this.page((pages) => pages.extend(this.log.main, "after", count));
   }
 
   /**
@@ -240,13 +251,13 @@ export class Messages {
    * @param count 1 to 100 messages, default 50
    * @returns resolves when they are there; rejects as `older`
    */
-  async around(n: number, count = 50): Promise<void> {
-    await this.pages.jump(this.log.main, n, count);
+  around(n: number, count = 50): Promise<void> {
+    return this.page((pages) => pages.jump(this.log.main, n, count));
   }
 
   /** Comes back from a jump: `list` ends with the newest message again. Rejects as `older`. */
-  async latest(count = 50): Promise<void> {
-    await this.pages.jump(this.log.main, undefined, count);
+  latest(count = 50): Promise<void> {
+    return this.page((pages) => pages.jump(this.log.main, undefined, count));
   }
 
   /**
@@ -256,8 +267,21 @@ export class Messages {
    */
   thread(n: number): Thread {
     const window = this.log.thread(n);
-    if (this.live) this.pages.threads();
-    return threadOf(window, this.pages, () => this.compose(window), () => void this.log.threads.delete(n));
+    const compose = () => this.compose(window);
+    this.loadThreads();
+    return {
+      get list() {
+        return compose();
+      },
+      get more() {
+        return window.moreBefore;
+      },
+      get atEnd() {
+        return !window.moreAfter;
+      },
+      older: (count = 50) => this.page((pages) => (window.last === undefined ? pages.thread(window, count) : pages.extend(window, "before", count))),
+      close: () => void this.log.threads.delete(n),
+    };
   }
 
   /** The bodies that a message had, oldest first, the present one last. Rejects with `NOT_FOUND`, or as `older`. */
@@ -284,7 +308,7 @@ export class Messages {
     this.live = false;
     this.outbox.cut();
     this.reading.cut();
-    this.writers.cut();
+    this.writers?.cut();
   }
 
   /** The page hides, and may never be shown again. @internal */
@@ -297,15 +321,15 @@ export class Messages {
     this.live = true;
     this.outbox.joined();
     this.reading.joined();
-    this.writers.joined();
-    this.pages.threads();
+    this.writers?.joined();
+    this.loadThreads();
   }
 
   /** The room may not be joined, or was left. @internal */
   refuse(error: StoaError): void {
     this.cut();
     this.outbox.refuse(error);
-    this.writers.fail(error);
+    this.writers?.fail(error);
     this.changed();
   }
 
@@ -338,7 +362,7 @@ export class Messages {
     }
     this.reading.adopted();
     this.settle();
-    if (this.live) this.pages.threads();
+    this.loadThreads();
     return true;
   }
 
@@ -349,10 +373,22 @@ export class Messages {
     if (order !== "next") return order === "old";
     this.reading.received(event, before);
     const isNews = event.event === "msg.posted" && !this.isOwn(event.message);
-    if (event.event === "msg.changed" && event.message.cancelled === true) this.writers.cancel(event.message.n);
+    if (event.event === "msg.changed" && event.message.cancelled === true) this.writers?.cancel(event.message.n);
     this.settle();
     if (isNews) this.events.emit("message", sent(event.message));
     return true;
+  }
+
+  private page<T>(load: (pages: Pages) => Promise<T>): Promise<T> {
+    this.pages ??= later(import("./pages.js")).then(({ Pages }) => new Pages(this.paging, this.log));
+    // Whatever could not be loaded is loaded the next time.
+    this.pages.catch(() => (this.pages = undefined));
+    return this.pages.then(load);
+  }
+
+  /** Those of which nothing is held: new ones, and all after a snapshot. */
+  private loadThreads(): void {
+    if (this.live && this.log.threads.size > 0) this.page((pages) => Promise.resolve(pages.threads())).catch(() => undefined);
   }
 
   private add(write: Write): Added {
@@ -395,7 +431,7 @@ export class Messages {
     const { entries } = this.outbox;
     const failed = window.thread === undefined ? this.failed : [];
     const threadOf = (reply: number | undefined) => (reply === undefined ? undefined : (this.log.get(reply)?.thread ?? reply));
-    return compose(window, { entries, failed, streams: this.writers.pending, refusals: this.refusals, threadOf });
+    return compose(window, { entries, failed, streams: this.writers?.pending ?? NO_STREAMS, refusals: this.refusals, threadOf });
   }
 
   private changed(): void {

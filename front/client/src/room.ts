@@ -7,6 +7,7 @@ import type { DurableEvent, JoinAnswer, PushEvent, RoomAccess, StreamPart } from
 import { Messages, type MessagesBounds } from "./messages.js";
 import { Presence, type Status } from "./presence.js";
 import { retryDelayMs } from "./retry.js";
+import type { SharedMap } from "./map.js";
 import type { Slot } from "./storage.js";
 import type { Stoa } from "./stoa.js";
 
@@ -39,8 +40,17 @@ export interface RoomBounds extends MessagesBounds {
   cursorIntervalMs: number;
 }
 
-/** Makes documents; core.ts has none, index.ts has one. @internal */
-export type DocumentMaker = (line: DocumentLine, name: string, options: DocumentOptions, slot: Slot | undefined) => Document;
+/** Makes what is shared; core.ts has none, index.ts has one. @internal */
+export interface Makers {
+  document(line: DocumentLine, name: string, options: DocumentOptions, slot: Slot | undefined): Document;
+  map(name: string, document: Document): SharedMap;
+}
+
+/** The ephemeral events of an application, by name: what each comes with. */
+export type AppEvents = { [name: string]: Json };
+
+/** What `emit` takes after the name: an event that comes with nothing needs no data. */
+export type EmitArguments<Value> = null extends Value ? [data?: Value, options?: EmitOptions] : [data: Value, options?: EmitOptions];
 
 /** What an ephemeral event of the application comes with, beside its data. */
 export interface Emitted {
@@ -69,9 +79,9 @@ export interface Kick {
 
 /**
  * A room; get one from `stoa.room(name)`. `Data` is what the application says of people, `Cursor` what a cursor is to it: see
- * {@link Presence}.
+ * {@link Presence}. `Events` names its ephemeral events: see {@link emit}.
  */
-export class Room<Data extends object = JsonObject, Cursor = Json> {
+export class Room<Data extends object = JsonObject, Cursor = Json, Events extends object = AppEvents> {
   /** The room's name. */
   readonly name: string;
   /** The room's log of messages. */
@@ -82,6 +92,7 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
   readonly joined: Promise<void>;
 
   private readonly documents = new Map<string, Document>();
+  private readonly maps = new Map<string, SharedMap>();
   private readonly emitted = new Emitter<Record<string, [data: Json, event: Emitted]>>();
   private readonly states = new Emitter<{ state: [RoomState]; kicked: [Kick]; access: [RoomAccess] }>();
   private settleJoined!: { resolve: () => void; reject: (error: StoaError) => void };
@@ -101,7 +112,7 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
     name: string,
     options: RoomOptions,
     bounds: RoomBounds,
-    private readonly makeDocument: DocumentMaker | undefined,
+    private readonly makers: Makers | undefined,
   ) {
     this.name = name;
     this.joined = new Promise((resolve, reject) => (this.settleJoined = { resolve, reject }));
@@ -200,9 +211,8 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
   doc(name: string, options: DocumentOptions = {}): Document {
     const known = this.documents.get(name);
     if (known !== undefined && known.state !== "closed") return known;
-    const { stoa, makeDocument } = this;
-    if (makeDocument === undefined) throw new StoaError("NOT_OPEN", "stoa/core has no documents: connect with stoa", { retry: false });
-    const document = makeDocument(
+    const { stoa } = this;
+    const document = this.shared.document(
       {
         room: this.name,
         client: stoa.client,
@@ -227,22 +237,48 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
   }
 
   /**
+   * The shared map of this name, opened at once: values by key, of which the last one that the server accepted counts. The same
+   * object for the same name, until it is closed. Needs `edit` to be changed.
+   *
+   * @typeParam Values what there is by key
+   * @throws StoaError `NOT_OPEN` with `connect` of `stoa/core`, which leaves maps out
+   */
+  map<Values extends object = JsonObject>(name: string): SharedMap<Values> {
+    let map = this.maps.get(name);
+    if (map === undefined || map.state === "closed") {
+      map = this.shared.map(name, this.doc(`map:${name}`, { create: "", records: true }));
+      this.maps.set(name, map);
+    }
+    return map as unknown as SharedMap<Values>;
+  }
+
+  /**
    * Sends an ephemeral event to everybody else in the room, or to one recipient. It is neither stored nor repeated.
    *
    * ```ts
+   * interface Events {
+   *   stroke: { color: string };
+   *   bell: null;
+   * }
+   * const room = stoa.room<Person, Place, Events>("lobby");
    * room.emit("stroke", { color: "red" }, { payload: new Uint8Array(points.buffer) });
-   * room.on("stroke", (data, { user, payload }) => draw(data, payload));
+   * room.emit("bell");
+   * room.on("stroke", ({ color }, { user, payload }) => draw(color, payload));
    * ```
+   *
+   * The types are a promise of the application to itself: what arrives is what others sent, whatever they run. Look at it
+   * before you rely on it.
    *
    * @returns resolves when the front has taken it; rejects with `OFFLINE` without a connection, with `TOO_LARGE`
    */
-  emit(name: string, data: Json = null, { to, payload }: EmitOptions = {}): Promise<void> {
-    return this.stoa.ask({ do: "room.emit", room: this.name, name, data, to }, read.nothing, payload);
+  emit<Name extends keyof Events & string>(name: Name, ...[data, options]: EmitArguments<Events[Name]>): Promise<void> {
+    const { to, payload } = options ?? {};
+    return this.stoa.ask({ do: "room.emit", room: this.name, name, data: (data ?? null) as Json, to }, read.nothing, payload);
   }
 
   /** Listens to ephemeral events of this name. The returned function stops that. */
-  on(name: string, listener: (data: Json, event: Emitted) => void): Off {
-    return this.emitted.on(name, listener);
+  on<Name extends keyof Events & string>(name: Name, listener: (data: Events[Name], event: Emitted) => void): Off {
+    return this.emitted.on(name, listener as (data: Json, event: Emitted) => void);
   }
 
   /** Leaves the room and closes its documents. `stoa.room(name)` joins afresh. */
@@ -259,7 +295,12 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
     this.change("left");
   }
 
-  // From here on: for the Stoa.
+  // From here on: for the Stoa, and for hooks.
+
+  /** Whether somebody has opened this document and not closed it. @internal */
+  hasDoc(name: string): boolean {
+    return (this.documents.get(name)?.state ?? "closed") !== "closed";
+  }
 
   /** @internal */
   wantsToJoin(): boolean {
@@ -348,6 +389,11 @@ export class Room<Data extends object = JsonObject, Cursor = Json> {
       default:
         return this.durable(event);
     }
+  }
+
+  private get shared(): Makers {
+    if (this.makers === undefined) throw new StoaError("NOT_OPEN", "stoa/core has no documents: connect with stoa", { retry: false });
+    return this.makers;
   }
 
   private durable(event: DurableEvent): void {

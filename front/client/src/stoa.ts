@@ -1,10 +1,10 @@
-import { Connection, type ConnectionOptions, type ConnectionState, type StateChange } from "./connection.js";
+import { Connection, type ConnectionOptions, type ConnectionState, type StateChange, type Transport } from "./connection.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { JoinOptions, Json, JsonObject } from "./frames.js";
 import { fields, type Command, type ConnectAnswer, type PushEvent, type Reader, type ServerFrame } from "./wire/index.js";
 import { Devices } from "./devices.js";
-import { Room, type DocumentMaker, type Kick, type RoomOptions } from "./room.js";
+import { Room, type AppEvents, type Kick, type Makers, type RoomOptions } from "./room.js";
 import { Slot, type Storage } from "./storage.js";
 
 /** What came of a command. */
@@ -33,6 +33,8 @@ export interface StoaOptions extends ConnectionOptions {
   messagesMax?: number;
   /** A room's own cursor is told at most this often, in milliseconds, however fast it moves. Default 50. */
   cursorIntervalMs?: number;
+  /** `false`: nothing happens before `open`. Default `true`. */
+  autoOpen?: boolean;
 }
 
 /** What the front does not allow yet. */
@@ -52,6 +54,8 @@ const EPHEMERAL: ReadonlySet<string> = new Set(["presence.typing", "presence.cur
 export interface StoaEvents {
   /** The connection's state changed. */
   state: [change: StateChange];
+  /** `transport` changed while the connection went on: a WebSocket came through. */
+  transport: [transport: Transport];
   /**
    * Something was refused that nobody waits for: joining a room, opening a document, an edit, presence data. Without a
    * listener it goes to `console.warn`.
@@ -95,7 +99,7 @@ export class Stoa {
   /** @internal */
   constructor(
     options: StoaOptions,
-    private readonly makeDocument?: DocumentMaker,
+    private readonly makers?: Makers,
   ) {
     this.options = options;
     this.client = drawId(options.random ?? Math.random);
@@ -110,15 +114,21 @@ export class Stoa {
       connected: (answer) => this.connected(answer),
       frame: (frame) => this.frame(frame),
       lost: () => this.lost(),
+      state: (change) => this.events.emit("state", change),
+      transport: (transport) => this.events.emit("transport", transport),
+      skipped: (why) => this.report(new StoaError("INTERNAL", `a frame of the front was skipped: ${why}`)),
     });
-    this.connection.on("state", (change) => this.events.emit("state", change));
-    this.connection.on("skipped", (why) => this.report(new StoaError("INTERNAL", `a frame of the front was skipped: ${why}`)));
-    this.open();
+    if (options.autoOpen !== false) this.open();
   }
 
   /** The connection's state. */
   get state(): ConnectionState {
     return this.connection.state;
+  }
+
+  /** What carries the frames; `undefined` while there is no connection. `sse`: WebSockets do not come through here. */
+  get transport(): Transport | undefined {
+    return this.connection.transport;
   }
 
   /** Who the front says this is: the token's `sub`; `undefined` before the first connect. */
@@ -155,17 +165,30 @@ export class Stoa {
    *
    * @typeParam Data what the application says of people: the type of `presence.me.data` and the others'
    * @typeParam Cursor what a cursor is: the type of `presence.cursors`
+   * @typeParam Events the ephemeral events of the application, by name: the types of `emit` and `on`
    * @param options used only when the room is not there yet
    */
-  room<Data extends object = JsonObject, Cursor = Json>(name: string, options: RoomOptions<NoInfer<Data>> = {}): Room<Data, Cursor> {
+  room<Data extends object = JsonObject, Cursor = Json, Events extends object = AppEvents>(
+    name: string,
+    options: RoomOptions<NoInfer<Data>> = {},
+  ): Room<Data, Cursor, Events> {
     let room = this.rooms.get(name);
     if (room === undefined) {
       const { queueMax = 100, queueBytesMax = 1_048_576, ackTimeoutMs = 30_000, messagesMax = 1_000, cursorIntervalMs = 50 } = this.options;
-      room = new Room(this, name, options as RoomOptions, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax, cursorIntervalMs }, this.makeDocument);
+      room = new Room(this, name, options as RoomOptions, { queueMax, queueBytesMax, ackTimeoutMs, messagesMax, cursorIntervalMs }, this.makers);
       this.rooms.set(name, room);
       room.join();
     }
-    return room as unknown as Room<Data, Cursor>;
+    return room as unknown as Room<Data, Cursor, Events>;
+  }
+
+  /**
+   * The name of this user's own room, on all their devices and for nobody else: services post there what is meant for one person,
+   * and it waits for who is not here. `undefined` before the first connect. Nobody has to join it to be in it; `room(name)` gives
+   * its messages, what is unread among them, and its events.
+   */
+  get personalRoom(): string | undefined {
+    return this.user && `user:${this.user.replaceAll("|", "=7C")}`;
   }
 
   /** Connects again after `closed`, for instance with a token function that has a good token now. */
@@ -191,6 +214,11 @@ export class Stoa {
   slot(key: string): Slot | undefined {
     const { storage, storageKey = "stoa" } = this.options;
     return storage && new Slot(storage, `${storageKey} ${key}`, (error) => this.report(error));
+  }
+
+  /** Whether somebody has asked for this room and not left it. @internal */
+  has(room: string): boolean {
+    return this.rooms.has(room);
   }
 
   /** @internal */
@@ -274,10 +302,6 @@ export class Stoa {
   private event(event: PushEvent): void {
     if (event.event === "room.kicked" && event.room === this.personalRoom) this.events.emit("kicked", { reason: event.reason, by: event.by });
     this.rooms.get(event.room)?.receive(event);
-  }
-
-  private get personalRoom(): string {
-    return `user:${(this.user ?? "").replaceAll("|", "=7C")}`;
   }
 
   private lost(): void {

@@ -1,6 +1,4 @@
-import type { Pages } from "./pages.js";
 import type { Message } from "./shown.js";
-import type { Window } from "./window.js";
 
 /** The replies under one message; get it from `messages.thread(n)`. */
 export interface Thread {
@@ -14,21 +12,4 @@ export interface Thread {
   older(count?: number): Promise<boolean>;
   /** Lets go of the replies. */
   close(): void;
-}
-
-/** A window on a thread, as applications see it. */
-export function threadOf(window: Window, pages: Pages, compose: () => readonly Message[], close: () => void): Thread {
-  return {
-    get list() {
-      return compose();
-    },
-    get more() {
-      return window.moreBefore;
-    },
-    get atEnd() {
-      return !window.moreAfter;
-    },
-    older: (count = 50) => (window.last === undefined ? pages.thread(window, count) : pages.extend(window, "before", count)),
-    close,
-  };
 }

@@ -16,9 +16,12 @@ export class Writers {
   /** Those with text that the front does not have yet, by message. */
   readonly pending = new Map<number, MessageStream>();
   private readonly open = new Set<MessageStream>();
-  private live = false;
 
-  constructor(private readonly host: WritersHost) {}
+  /** `live`: whether the room is joined now. */
+  constructor(
+    private readonly host: WritersHost,
+    private live: boolean,
+  ) {}
 
   /** Goes on with message `n`, which was posted as `seq` and begins with `text`. */
   begin(n: number, seq: number, text: string): MessageStream {

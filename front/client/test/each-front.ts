@@ -1,6 +1,9 @@
 /** What most tests begin with: a fake front for each of them, and time that passes when the test says so. */
 import { afterEach, beforeEach, vi } from "vitest";
 import { FakeFront } from "./fake-front.js";
+// Loaded when they are needed first, which would take time that the tests do not let pass.
+import "../src/pages.js";
+import "../src/writers.js";
 import type { Random } from "./random.js";
 
 /** The front of the test that runs. */
@@ -27,9 +30,12 @@ export function wildFront(random: Random): FakeFront {
 
 beforeEach(() => {
   vi.useFakeTimers();
+  // Nothing but the fake front's sockets: what is done without WebSockets is tested with real fronts.
+  vi.stubGlobal("fetch", undefined);
   renewFront();
 });
 afterEach(() => {
   vi.useRealTimers();
   vi.restoreAllMocks();
+  vi.unstubAllGlobals();
 });

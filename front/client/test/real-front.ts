@@ -84,10 +84,10 @@ export async function startFront(redis: number, ...settings: string[]): Promise<
   return { port, process };
 }
 
-/** What lets a user in. */
-export function token(user: string): string {
+/** What lets a user in, for so many seconds. */
+export function token(user: string, lifetimeS = 3_600): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + 3_600 })}`;
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + lifetimeS })}`;
   return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
 }
 

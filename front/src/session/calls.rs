@@ -4,7 +4,7 @@
 
 use crate::access::{Action, Actions, Roles};
 use crate::auth::Identity;
-use crate::frame::{Code, Command, FrameError, PresenceSet, Recipient, reply};
+use crate::frame::{Code, Command, DocOpen, FrameError, PresenceSet, Recipient, reply};
 use crate::module_api::{Change, Device, ModuleApi, Opened, Somebody};
 use crate::names::{self, PRESENCE, Room};
 use crate::settings::Settings;
@@ -32,6 +32,8 @@ pub(crate) struct Caller {
 pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
     use Command::*;
     let (room, action) = match command {
+        // To make one is a write like others; to follow it is what a connection is part of.
+        DocOpen(it) if it.create.is_some() => (&it.room, Action::Edit),
         Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
         AuthRefresh(_) | DevicesList | DevicesKick(_) => return None,
         RoomEmit(it) => (&it.room, Action::Talk),
@@ -97,6 +99,11 @@ pub(crate) async fn call(api: ModuleApi, caller: Caller, room: Room, command: Co
         Command::MsgUnread(_) => reply::unread(&api.msg_unread(room, by.0).await?),
         Command::MsgRange(it) => reply::range(&api.msg_range(room, it).await?),
         Command::MsgHistory(it) => reply::versions(&api.msg_history(room, it).await?),
+        Command::DocOpen(DocOpen { doc, create: Some(create), .. }) => {
+            let stream = names::document(doc)?;
+            api.doc_create(room, &stream, create).await?;
+            first(&api.room_open(room, None, &[(stream.into(), None)]).await?)?
+        }
         Command::DocSubmit(it) => reply::submitted(&api.doc_submit(room, &names::document(&it.doc)?, by, it).await?),
         Command::DocUndo(it) => reply::submitted(&api.doc_undo(room, &names::document(&it.doc)?, by, it).await?),
         Command::DocRestore(it) => reply::submitted(&api.doc_restore(room, &names::document(&it.doc)?, by, it).await?),

@@ -46,6 +46,16 @@ export function fromDiff(before: string, after: string): Operation {
   return widen(trim(out), before);
 }
 
+/** As `fromDiff`, but no line is changed in part: it stays, or another stands in its place. For texts whose lines are records. */
+export function fromLineDiff(before: string, after: string): Operation {
+  const out: Component[] = [];
+  const [left, right] = [toLines(before), toLines(after)];
+  const steps = myers(left, right);
+  if (steps === undefined) replaceInto(out, before, after);
+  else for (const { kind, token } of steps) push(out, kind === "insert" ? token : kind === "keep" ? token.length : -token.length);
+  return trim(out);
+}
+
 /**
  * The single replacement that turns `before` into `after`: what an input field did when its text changed.
  *

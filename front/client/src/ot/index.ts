@@ -2,5 +2,5 @@ export { apply, baseLength, invert, isNoop, isWellFormed, normalise, outputLengt
 export type { Component, Operation, Side } from "./operation.js";
 export { compose, transform, transformPosition, transformSelection } from "./transform.js";
 export type { Bias } from "./transform.js";
-export { fromDiff, fromInput } from "./diff.js";
+export { fromDiff, fromInput, fromLineDiff } from "./diff.js";
 export { widen } from "./surrogates.js";

@@ -20,7 +20,9 @@ export default defineConfig({
   server: {
     proxy: {
       "/ws": { target: front, ws: true },
-      "/demo": { target: front },
+      "/guest": { target: front },
+      "/sse": { target: front },
+      "/rpc": { target: front },
     },
   },
   build: { target: "es2022" },

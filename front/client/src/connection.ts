@@ -268,16 +268,15 @@ export class Connection {
     const isBlocked = this.Socket === undefined || this.blocked >= (this.comesThrough ? PATIENCE : 1);
     this.via = this.hasHttp && isBlocked ? "sse" : "websocket";
     this.wait(this.options.openTimeoutMs, () => this.failed({ reason: "TIMEOUT" }));
-    if (this.via === "websocket") return this.start(this.Socket, token);
+    if (this.via === "websocket") return this.start(this.webSocket(), token);
     // What could not be loaded is tried again with the next attempt by plain HTTP.
     import("./sse.js").then(
-      (http) => attempt === this.attempt && this.start((this.http = http).EventStream, token),
+      (http) => attempt === this.attempt && this.start(this.make((url) => new (this.http = http).EventStream(url, () => this.owner.resume())), token),
       () => attempt === this.attempt && this.failed({ reason: "LOST" }),
     );
   }
 
-  private start(Line: WebSocketConstructor | PlainHttp["EventStream"] | undefined, token: string | undefined): void {
-    const socket = this.make(Line);
+  private start(socket: WebSocketLike | undefined, token: string | undefined): void {
     if (socket === undefined) return this.refused({ reason: "INVALID_URL" });
     const { attempt } = this;
     socket.onopen = () => {
@@ -288,10 +287,14 @@ export class Connection {
     this.listenTo(socket);
   }
 
-  private make(Line: WebSocketConstructor | PlainHttp["EventStream"] | undefined): WebSocketLike | undefined {
+  private webSocket(): WebSocketLike | undefined {
+    return this.make((url) => new (this.Socket as WebSocketConstructor)(url));
+  }
+
+  private make(dial: (url: string) => WebSocketLike): WebSocketLike | undefined {
     const { url } = this.options;
     try {
-      const socket = new (Line as PlainHttp["EventStream"])(absolute(typeof url === "string" ? url : url()), () => this.owner.resume());
+      const socket = dial(absolute(typeof url === "string" ? url : url()));
       socket.binaryType = "arraybuffer";
       // Only `close` says how it ended; it always follows.
       socket.onerror = () => undefined;
@@ -348,7 +351,7 @@ export class Connection {
       this.blocked = 0;
       this.comesThrough = true;
     } else if (this.Socket !== undefined) this.scout ??= this.http?.startScout(this.options, {
-      make: () => this.make(this.Socket),
+      make: () => this.webSocket(),
       greet: (socket) => this.greet(socket, this.token ?? (this.options.token as string | undefined)),
       answered: (socket, data) => this.takeOver(socket, data),
     });

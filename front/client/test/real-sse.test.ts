@@ -105,7 +105,7 @@ const numbers = (count: number) => Array.from({ length: count }, (_, n) => `m${n
 
 describe.skipIf(!runs)("where WebSockets do not come through", () => {
   test("all goes on over plain HTTP: rooms, messages, people, events, documents, maps", async () => {
-    const { proxy, direct } = await start();
+    const { proxy, direct } = await start("--presence-grace-ms", "300");
     const [ada, bo] = [person(proxy.url, "ada"), person(direct, "bo")];
     const [a, b] = [ada.room<{ mood?: string }>("lobby"), bo.room<{ mood?: string }>("lobby")];
     await Promise.all([a.joined, b.joined]);

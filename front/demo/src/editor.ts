@@ -4,6 +4,8 @@ import type { Stoa } from "stoa";
 import { stoaDocument } from "stoa/codemirror";
 import type { DemoRoom } from "./demo-room.js";
 import { byId } from "./dom.js";
+import type { Line } from "./line.js";
+import { marks } from "./marks.js";
 import type { Names } from "./people.js";
 import { startPointers } from "./pointers.js";
 
@@ -16,7 +18,7 @@ Pull the plug if you like: what you write is kept, and joined with the rest when
 `;
 
 /** The shared document in its editor, and a word on whether what was written has arrived. */
-export function startEditor(stoa: Stoa, room: DemoRoom, names: Names): void {
+export function startEditor(stoa: Stoa, room: DemoRoom, names: Names, cutLine: Line): void {
   const shared = room.doc("main", { create: WELCOME });
   const view = new EditorView({
     parent: byId("document"),
@@ -29,6 +31,7 @@ export function startEditor(stoa: Stoa, room: DemoRoom, names: Names): void {
       placeholder("Write something…"),
       // The same colour as the disc beside the name.
       stoaDocument(shared, { cursors: { name: ({ user }) => names.of(user), color: ({ user }) => names.color(user) } }),
+      marks(stoa, shared),
     ],
   });
   startPointers(room, names, view);
@@ -43,6 +46,22 @@ export function startEditor(stoa: Stoa, room: DemoRoom, names: Names): void {
     else if (!shared.editable) line.textContent = "Loading…";
     else if (pending) line.textContent = offline ? "Kept here until you are back" : "Saving…";
     else line.textContent = offline ? "" : "Saved";
+    notice();
+  };
+  /** What a cut line means for what is written. */
+  const bar = byId("notice");
+  let hides = 0;
+  const notice = () => {
+    if (cutLine.isCut) {
+      clearTimeout(hides);
+      bar.dataset["state"] = "cut";
+      bar.textContent = "The line is cut. Go on writing: it stays here, and meets what the others write as soon as the line is mended.";
+      bar.hidden = false;
+    } else if (bar.dataset["state"] === "cut" && stoa.state === "online" && shared.state === "synchronised") {
+      bar.dataset["state"] = "mended";
+      bar.textContent = "Together again: what you wrote and what the others wrote is one text.";
+      hides = window.setTimeout(() => (bar.hidden = true), 6_000);
+    }
   };
   // A round trip is a moment: "Saving…" that flickers with each key tells nobody anything.
   let timer = 0;

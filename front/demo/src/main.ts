@@ -5,6 +5,7 @@ import type { DemoRoom, Guest, Place } from "./demo-room.js";
 import { byId } from "./dom.js";
 import { startEditor } from "./editor.js";
 import { forgetGuest, guestToken, rememberedName, wasHere } from "./guest.js";
+import { Line, startLine } from "./line.js";
 import { startPeople } from "./people.js";
 import { roomName, roomLink } from "./room-name.js";
 import "./style.css";
@@ -57,9 +58,11 @@ function askName(): void {
 }
 
 function enterRoom(guest: string): void {
-  const stoa = connect({ url: new URL("./ws", location.href).href, token: (why) => guestToken(guest, why) });
+  const line = new Line();
+  const stoa = connect({ url: () => line.url(), token: (why) => guestToken(guest, why) });
   const room = stoa.room<Guest, Place>(name, { presence: { name: guest } });
-  startState(stoa, room);
+  startState(stoa, room, line);
+  startLine(stoa, line);
   const names = startPeople(stoa, room, guest, () => {
     // Another name is another guest, who comes in by the door.
     forgetGuest();
@@ -67,11 +70,11 @@ function enterRoom(guest: string): void {
     location.reload();
   });
   startChat(stoa, room, names, guest);
-  startEditor(stoa, room, names);
+  startEditor(stoa, room, names, line);
 }
 
 /** The connection, in one word that says what it means for the person. */
-function startState(stoa: Stoa, room: DemoRoom): void {
+function startState(stoa: Stoa, room: DemoRoom, { front }: Line): void {
   const line = byId("state");
   const again = byId("again");
   let wasConnected = false;
@@ -79,14 +82,15 @@ function startState(stoa: Stoa, room: DemoRoom): void {
   const show = (state: string, text: string) => {
     line.dataset["state"] = state;
     line.textContent = text;
-    again.hidden = stoa.state !== "closed";
+    again.hidden = stoa.state !== "closed" || state === "cut";
   };
   const update = (change: Partial<StateChange>) => {
     if (stoa.state === "online") {
       wasConnected = true;
       refusedTokens = 0;
-      show("connected", "Connected");
-    } else if (stoa.state === "closed") {
+      show("connected", `Connected${stoa.transport === "sse" ? " without WebSocket" : front()}`);
+    } else if (change.reason === "CLOSED") show("cut", "Line cut");
+    else if (stoa.state === "closed") {
       // A front that was started afresh does not know the old guests: be a new one.
       if (change.reason === "AUTH_INVALID" && refusedTokens++ === 0) {
         forgetGuest();
@@ -99,6 +103,7 @@ function startState(stoa: Stoa, room: DemoRoom): void {
     else show("connecting", change.state === "offline" ? "Trying again…" : "Connecting…");
   };
   stoa.on("state", update);
+  stoa.on("transport", () => update({}));
   room.onKicked(({ reason }) => show("offline", reason ?? "You were sent out of this room"));
   room.onState((state) => {
     if (state === "refused") show("offline", "This room is not open to you");

@@ -63,7 +63,7 @@ export function messageElement(message: Message, view: View): HTMLElement {
   }
   const reactions = Object.entries(message.reactions ?? {});
   if (reactions.length > 0) item.append(reactionList(reactions, view));
-  if (view.mayTalk && message.n !== undefined && message.body !== null) item.append(actions(message, own, name));
+  if (view.mayTalk && message.n !== undefined && message.body !== null) item.append(actions(own, name));
   if (view.readers.length > 0) item.append(readers(view));
   return item;
 }
@@ -102,7 +102,7 @@ function reactionList(reactions: readonly (readonly [string, { count: number; us
   return list;
 }
 
-function actions(message: Message, own: boolean, name: string): HTMLElement {
+function actions(own: boolean, name: string): HTMLElement {
   const group = make("div", "actions");
   group.role = "group";
   group.ariaLabel = own ? "Your message" : `Message of ${name}`;

@@ -125,7 +125,7 @@ fn read(frame: &str) -> Read {
 type Rights = HashMap<Room, Result<Actions, FrameError>>;
 
 async fn rights(app: &App, asker: &Asker, commands: &[Read]) -> Rights {
-    let named = commands.iter().filter_map(|(_, command)| calls::access(command.as_ref().ok()?));
+    let named = commands.iter().filter_map(|(_, command)| calls::access_alone(command.as_ref().ok()?));
     let rooms: HashSet<Room> = named.filter_map(|(room, _)| Room::parse(room).ok()).collect();
     let asked = rooms.into_iter().map(async |room| {
         let token = asker.identity.actions(&room);
@@ -192,7 +192,7 @@ fn start(
         let room = asker.identity.personal_room();
         return Ok(Box::pin(calls::call(app.api.clone(), asker.caller.clone(), room, command)));
     }
-    let Some((room, action)) = calls::access(&command) else {
+    let Some((room, action)) = calls::access_alone(&command) else {
         let message = format!("{}: this belongs to a stream: open /sse with another `resume`", command.name());
         return Err(FrameError::new(Code::InvalidArgument, message));
     };

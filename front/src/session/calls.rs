@@ -32,8 +32,6 @@ pub(crate) struct Caller {
 pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
     use Command::*;
     let (room, action) = match command {
-        // To make one is a write like others; to follow it is what a connection is part of.
-        DocOpen(it) if it.create.is_some() => (&it.room, Action::Edit),
         Connect(_) | RoomJoin(_) | RoomLeave(_) | DocOpen(_) | DocClose(_) | Ping => return None,
         AuthRefresh(_) | DevicesList | DevicesKick(_) => return None,
         RoomEmit(it) => (&it.room, Action::Talk),
@@ -65,6 +63,15 @@ pub(crate) fn access(command: &Command) -> Option<(&str, Action)> {
         PresenceTyping(it) => (&it.room, Action::Talk),
     };
     Some((room, action))
+}
+
+/// As [`access`], for a command that came without a connection: to make a document is a write like others there, since
+/// nothing is open because of it.
+pub(crate) fn access_alone(command: &Command) -> Option<(&str, Action)> {
+    match command {
+        Command::DocOpen(it) if it.create.is_some() => Some((&it.room, Action::Edit)),
+        _ => access(command),
+    }
 }
 
 /// Refuses a command that would give somebody what the caller may not do.

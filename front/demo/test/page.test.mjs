@@ -38,6 +38,7 @@ async function visitor(name, room, options = {}) {
     if (down) return line.close();
     lines.add({ line, server: line.connectToServer() });
   });
+  await page.route(/\/(sse|rpc)(\?|$)/, (route) => (down ? route.abort() : route.continue()));
   page.cut = () => {
     down = true;
     for (const { line, server } of lines) (line.close(), server.close());

@@ -1,12 +1,15 @@
 //! What leaves a command: records to replicas and AOF, events to fronts. Nothing else replicates or publishes.
 
+use crate::args::Args;
 use crate::deadlines;
 use crate::ffi::{Ctx, Fixed, Key, Mode, Name, OwnString, Word};
+use crate::reply::{Outcome, Reply};
 use crate::stored::Stored;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use stoa_core::access::{Access, Change, EVERYBODY};
+use stoa_core::codec::Damaged;
 use stoa_core::document::Document;
 use stoa_core::epoch::Position;
 use stoa_core::event::{self, Durable, Header, Kind, To};
@@ -14,6 +17,7 @@ use stoa_core::json;
 use stoa_core::log::{Accepted, Event, Log};
 use stoa_core::names::RoomKey;
 use stoa_core::presence::Presence;
+use stoa_core::refusal::{Code, Refusal};
 
 /// The longest event whose memory the next one is written to, in bytes: an ordinary one's.
 const PAYLOAD_BYTES_KEPT: usize = 16 * 1024;
@@ -169,13 +173,28 @@ pub(crate) fn reset_frame(key: &RoomKey<'_>) -> String {
     format!("{{\"event\":\"room.reset\",\"room\":{},\"stream\":{}}}", json::quoted(key.room), json::quoted(key.stream))
 }
 
-/// Follows what the primary sent: a whole value, or one change by `apply`.
+/// As [`follow`], for values that begin with their first change.
+pub(crate) fn follow_or_new<T: Stored + Default>(
+    ctx: &Ctx<'_>,
+    args: Args<'_>,
+    apply: impl FnOnce(&mut T, &[u8]) -> Result<(), Damaged>,
+) -> Outcome {
+    follow(ctx, args, |value, record| match value {
+        Some(value) => apply(value, record).map(|()| None),
+        None => {
+            let mut value = T::default();
+            apply(&mut value, record)?;
+            Ok(Some(value))
+        }
+    })
+}
+
+/// Follows what the primary sent: a whole value, or one change by `apply`, which may answer a value to put there.
 pub(crate) fn follow<T: Stored>(
     ctx: &Ctx<'_>,
-    mut args: crate::args::Args<'_>,
-    apply: impl FnOnce(Option<&mut T>, &[u8]) -> Result<Option<T>, stoa_core::codec::Damaged>,
-) -> crate::reply::Outcome {
-    use stoa_core::refusal::{Code, Refusal};
+    mut args: Args<'_>,
+    apply: impl FnOnce(Option<&mut T>, &[u8]) -> Result<Option<T>, Damaged>,
+) -> Outcome {
     if !ctx.is_followed() {
         return Err(Refusal::new(Code::InternalOnly, "this command belongs to replication, AOF and migration").into());
     }
@@ -209,5 +228,5 @@ pub(crate) fn follow<T: Stored>(
             return Err(Refusal::argument(damaged.to_string()).into());
         }
     }
-    Ok(crate::reply::Reply::Text("OK".into()))
+    Ok(Reply::Text("OK".into()))
 }

@@ -523,18 +523,11 @@ impl<'c> Key<'c> {
         }))
     }
 
-    /// The value of one of our types for changing, made with `create` if the key does not exist.
-    pub(crate) fn value_or_insert<T: Stored>(&mut self, create: impl FnOnce() -> T) -> Result<&mut T, Trouble> {
-        if self.pointer::<T>()?.is_none() {
-            self.put(create());
-        }
-        self.value_mut()?.ok_or(Trouble::WrongType)
-    }
-
     /// The value of one of our types for changing.
     pub(crate) fn value_mut<T: Stored>(&mut self) -> Result<Option<&mut T>, Trouble> {
-        self.changed |= self.mode == Mode::Write;
-        Ok(self.pointer::<T>()?.map(|value| {
+        let value = self.pointer::<T>()?;
+        self.changed |= self.mode == Mode::Write && value.is_some();
+        Ok(value.map(|value| {
             // SAFETY: as in `value`; `&mut self` makes this the only reference.
             unsafe { &mut *value }
         }))

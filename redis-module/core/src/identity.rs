@@ -150,6 +150,11 @@ impl Writers {
         ))
     }
 
+    /// Whether a write with this identity does nothing: it was accepted before, or too long ago to be told apart.
+    pub fn knows(&self, identity: &Identity) -> bool {
+        !matches!(self.look_up(identity), Ok(Known::New))
+    }
+
     /// Remembers an accepted write.
     pub fn remember(&mut self, identity: &Identity, answer: Answer, at_ms: u64, bounds: &Bounds) {
         if let Some(sequences) = self.known.get_mut(identity as &dyn Name) {

@@ -89,14 +89,7 @@ pub(crate) fn access(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// ROOM.APPLY key CHANGE|STATE record
 pub(crate) fn apply(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
-    effects::follow::<Access>(ctx, args, |access, record| match access {
-        Some(access) => access.apply(record).map(|()| None),
-        None => {
-            let mut access = Access::default();
-            access.apply(record)?;
-            Ok(Some(access))
-        }
-    })
+    effects::follow_or_new::<Access>(ctx, args, |access, record| access.apply(record))
 }
 
 /// Where the list is, as fields of an answer.
@@ -115,7 +108,7 @@ fn list_key<'a>(ctx: &Ctx<'_>, args: &mut Args<'a>) -> Result<(Word<'a>, RoomKey
     Ok((name, key))
 }
 
-/// Decides a change of the list in a key, or of a new one, which stays only if there is something to keep.
+/// Decides a change of the list in a key, or of a new one, tells of it and answers.
 fn change(
     ctx: &Ctx<'_>,
     (name, key): (&Word<'_>, &RoomKey<'_>),
@@ -123,12 +116,7 @@ fn change(
     decide: impl FnOnce(&mut Access) -> Result<Option<Change>, Refusal>,
 ) -> Outcome {
     let mut open = Key::open(ctx, name, Mode::Write);
-    let mut new = Access::default();
-    let is_new = open.value::<Access>()?.is_none();
-    let changed = if is_new { decide(&mut new)? } else { decide(list(&mut open)?)? };
-    if is_new && changed.is_some() {
-        open.put(new);
-    }
+    let changed = super::change(&mut open, decide, Option::is_some)?;
     let empty = Access::default();
     let access = open.value::<Access>()?.unwrap_or(&empty);
     if let Some(change) = &changed {
@@ -139,10 +127,6 @@ fn change(
     let mut fields = vec![("changed", changed.is_some().into())];
     fields.extend(position(access));
     Ok(Reply::Map(fields))
-}
-
-fn list<'k>(open: &'k mut Key<'_>) -> Result<&'k mut Access, Trouble> {
-    open.value_mut::<Access>()?.ok_or(Trouble::WrongType)
 }
 
 fn entry_reply((user, entry): (&str, &Entry)) -> Reply {

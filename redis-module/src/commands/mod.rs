@@ -9,8 +9,9 @@ pub(crate) mod rate;
 pub(crate) mod room;
 
 use crate::args::Args;
-use crate::ffi::{Ctx, Word};
+use crate::ffi::{Ctx, Key, Word};
 use crate::reply::{Reply, Trouble};
+use crate::stored::Stored;
 use stoa_core::changes::Changes;
 use stoa_core::epoch::{Epoch, Position};
 use stoa_core::names::RoomKey;
@@ -29,6 +30,23 @@ fn check_database(ctx: &Ctx<'_>) -> Result<(), Trouble> {
         0 => Ok(()),
         n => Err(Refusal::argument(format!("rooms live in database 0, this connection selected {n}")).into()),
     }
+}
+
+/// Decides a change of the value in a key, or of a new one, which stays only if there is something to keep.
+fn change<T: Stored + Default, C>(
+    open: &mut Key<'_>,
+    decide: impl FnOnce(&mut T) -> Result<C, Refusal>,
+    is_kept: impl FnOnce(&C) -> bool,
+) -> Result<C, Trouble> {
+    if let Some(value) = open.value_mut::<T>()? {
+        return Ok(decide(value)?);
+    }
+    let mut value = T::default();
+    let changed = decide(&mut value)?;
+    if is_kept(&changed) {
+        open.put(value);
+    }
+    Ok(changed)
 }
 
 /// Exactly what came after a position, or why that is impossible: {outcome, epoch, rev, through, events}.

@@ -161,9 +161,9 @@ impl Document {
         self.accept(edit, inserted, submit, writer, now_ms, bounds)
     }
 
-    /// Whether an operation with this identity does nothing: it was accepted before, or too long ago to be told apart.
+    /// See [`Writers::knows`](crate::identity::Writers::knows).
     pub fn knows(&self, identity: &Identity) -> bool {
-        !matches!(self.writers.look_up(identity), Ok(Known::New))
+        self.writers.knows(identity)
     }
 
     /// The answer to an operation that was accepted before.

@@ -248,9 +248,9 @@ impl Log {
         Ok((count, Some(bytes)))
     }
 
-    /// Whether a write with this identity does nothing: it was accepted before, or too long ago to be told apart.
+    /// See [`Writers::knows`](crate::identity::Writers::knows).
     pub fn knows(&self, identity: &Identity) -> bool {
-        !matches!(self.writers.look_up(identity), Ok(Known::New))
+        self.writers.knows(identity)
     }
 
     /// Whether this write was accepted before.

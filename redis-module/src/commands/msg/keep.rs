@@ -92,12 +92,5 @@ pub(crate) fn info(ctx: &Ctx<'_>, mut args: Args<'_>) -> Outcome {
 
 /// MSG.APPLY key CHANGE|STATE record
 pub(crate) fn apply(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
-    effects::follow::<Log>(ctx, args, |log, record| match log {
-        Some(log) => log.apply(record, &bounds()).map(|()| None),
-        None => {
-            let mut log = Log::default();
-            log.apply(record, &bounds())?;
-            Ok(Some(log))
-        }
-    })
+    effects::follow_or_new::<Log>(ctx, args, |log, record| log.apply(record, &bounds()))
 }

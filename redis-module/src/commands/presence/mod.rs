@@ -18,20 +18,12 @@ use stoa_core::names::RoomKey;
 use stoa_core::presence::{Changed, Presence};
 use stoa_core::refusal::{Code, Refusal};
 
-/// Decides a change of the list in a key, or of a new one, which stays only if there is something to keep.
+/// As [`super::change`]: a list stays if there is something that replicas have to know of it.
 fn change(
     open: &mut Key<'_>,
     decide: impl FnOnce(&mut Presence) -> Result<Changed, Refusal>,
 ) -> Result<Changed, Trouble> {
-    if let Some(presence) = open.value_mut::<Presence>()? {
-        return Ok(decide(presence)?);
-    }
-    let mut presence = Presence::default();
-    let changed = decide(&mut presence)?;
-    if changed.record.is_some() {
-        open.value_or_insert(|| presence)?;
-    }
-    Ok(changed)
+    super::change(open, decide, |changed| changed.record.is_some())
 }
 
 /// Replicates a change, tells of it, and plans what ends by itself.

@@ -141,14 +141,7 @@ fn change_passing<T: Into<Reply>>(
 
 /// PRESENCE.APPLY key CHANGE|STATE record
 pub(crate) fn apply(ctx: &Ctx<'_>, args: Args<'_>) -> Outcome {
-    effects::follow::<Presence>(ctx, args, |presence, record| match presence {
-        Some(presence) => presence.apply(record, &bounds()).map(|()| None),
-        None => {
-            let mut presence = Presence::default();
-            presence.apply(record, &bounds())?;
-            Ok(Some(presence))
-        }
-    })
+    effects::follow_or_new::<Presence>(ctx, args, |presence, record| presence.apply(record, &bounds()))
 }
 
 fn position_reply(presence: &Presence, connections: Option<u64>) -> Reply {

@@ -258,7 +258,7 @@ fn who_watches_a_key_is_disturbed_by_what_changes_it_and_by_nothing_else() {
         &["DOC.SUBMIT", DOC, "1", "[\"x\"]"],
         &["DOC.TAG", DOC, "v1"],
         &["DOC.TRIM", DOC, "0"],
-        &["MSG.POST", LOG, "ada", "1"],
+        &["MSG.POST", LOG, "ada", "\"hi\""],
     ] {
         assert!(is_disturbed(call[1], call), "{call:?}");
     }
@@ -268,6 +268,15 @@ fn who_watches_a_key_is_disturbed_by_what_changes_it_and_by_nothing_else() {
         &["DOC.GET", DOC],
         &["MSG.RANGE", LOG],
         &["ROOM.OPEN", LOG, "-"],
+        // Refused, or nothing to change.
+        &["MSG.POST", LOG, "ada", "no json"],
+        &["MSG.EDIT", LOG, "99", "ada", "\"hi\""],
+        &["MSG.REACT", LOG, "1", "ada", ""],
+        &["DOC.SUBMIT", DOC, "99", "[\"x\"]"],
+        &["DOC.TRIM", DOC, "100"],
+        &["PRESENCE.SET", HERE, "nobody", "{}"],
+        &["ROOM.GRANT", ACCESS, "bo", "viewer"],
+        &["ROOM.REVOKE", ACCESS, "cy", "FORGET"],
     ] {
         assert!(!is_disturbed(call[1], call), "{call:?}");
     }

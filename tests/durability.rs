@@ -4,52 +4,9 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use stoa_core::op::Unit;
+use stoa_harness::furnished::{ACCESS, DOC, HERE, LOG, epochs, furnish, seen};
 use stoa_harness::redis::Ending;
 use stoa_harness::{Redis, RedisOptions, assert_eventually};
-
-const LOG: &str = "stoa:{lobby}:log";
-const HERE: &str = "stoa:{lobby}:presence";
-const DOC: &str = "stoa:{lobby}:doc:main";
-const ACCESS: &str = "stoa:{lobby}:access";
-/// A lease that outlasts every story here.
-const LONG: &str = "600000";
-
-/// A room in use: a document with history, messages, people, a limit.
-fn furnish(redis: &Redis) {
-    redis.ok(&["DOC.CREATE", DOC, "text", "hello 😀"]);
-    redis.ok(&["DOC.SUBMIT", DOC, "0", r#"[8," world"]"#, "ID", "c1", "1", "BY", "ada", "k1"]);
-    redis.ok(&["DOC.SUBMIT", DOC, "0", r#"["> "]"#, "ID", "c2", "1"]);
-    redis.ok(&["DOC.TAG", DOC, "v1"]);
-    redis.ok(&["MSG.POST", LOG, "ada", r#"{"text":"hi"}"#, "ID", "c1", "1"]);
-    redis.ok(&["MSG.POST", LOG, "bo", r#""ho""#, "REPLY", "1"]);
-    redis.ok(&["PRESENCE.JOIN", HERE, "ada", "k1", "n1", LONG, "DATA", r#"{"name":"Ada"}"#]);
-    redis.ok(&["PRESENCE.JOIN", HERE, "bo", "k2", "n1", LONG, "PRIVATE", r#"{"ip":"x"}"#]);
-    redis.ok(&["PRESENCE.LEAVE", HERE, "k2"]);
-    redis.ok(&["RATE.TAKE", "ip:1", "LIMIT", "5", "1", LONG]);
-    redis.ok(&["ROOM.GRANT", ACCESS, "ada", "owner"]);
-    redis.ok(&["ROOM.GRANT", ACCESS, "bo", "editor", "TTL", LONG, "BY", "ada"]);
-    redis.ok(&["ROOM.REVOKE", ACCESS, "cy", "BY", "ada"]);
-    redis.ok(&["ROOM.GRANT", ACCESS, "di", "viewer"]);
-    redis.ok(&["ROOM.REVOKE", ACCESS, "di", "FORGET"]);
-}
-
-/// What people would see of the room.
-fn seen(redis: &Redis) -> Vec<String> {
-    let document = redis.ok(&["DOC.GET", DOC]);
-    let earlier = redis.call(&["DOC.GET", DOC, "REV", "1"]);
-    let messages = redis.ok(&["MSG.RANGE", LOG]);
-    let here = redis.ok(&["PRESENCE.LIST", HERE]);
-    vec![
-        format!("{:?} {:?}", document.field("rev"), document.field("content")),
-        format!("{:?}", earlier.field_if_any("content")),
-        format!("{:?} {:?}", messages.field("rev"), messages.field("messages")),
-        format!("{:?} {:?}", here.field("count"), here.field("members")),
-        format!("{:?}", redis.ok(&["DOC.OPS", DOC, "0"]).field("events")),
-        format!("{:?}", redis.ok(&["DOC.INFO", DOC]).field("tags")),
-        format!("{:?}", redis.ok(&["MSG.SINCE", LOG, "0"]).field("events")),
-        format!("{:?}", redis.ok(&["ROOM.ACCESS", ACCESS])),
-    ]
-}
 
 /// After a restart: the same for people, resends still happen once, and the next write opens a new epoch.
 fn still_whole(redis: &Redis, seen_before: &[String], epochs_before: [String; 2]) {
@@ -77,10 +34,6 @@ fn still_whole(redis: &Redis, seen_before: &[String], epochs_before: [String; 2]
     assert_eq!((since.field("outcome").text(), since.field("events").items().len()), ("changes".into(), 4));
     let beyond = redis.ok(&["MSG.SINCE", LOG, "3", "EPOCH", &epochs_before[0]]);
     assert_eq!(beyond.field("outcome").text(), "rollback");
-}
-
-fn epochs(redis: &Redis) -> [String; 2] {
-    [redis.ok(&["MSG.RANGE", LOG]).field("epoch").text(), redis.ok(&["DOC.GET", DOC]).field("epoch").text()]
 }
 
 /// Furnishes a room, lets `keep` make files, ends the server, starts it again and looks.
@@ -170,38 +123,6 @@ fn a_copy_and_a_restored_dump_hold_the_same_and_open_a_new_epoch() {
     let edit = redis.ok(&["DOC.SUBMIT", copies[0].1, "2", r#"["copy of "]"#]);
     assert_ne!(edit.field("epoch").text(), before);
     assert_eq!(redis.ok(&["DOC.GET", DOC]).field("content").text(), "> hello 😀 world", "the original is untouched");
-}
-
-#[test]
-fn damaged_dumps_are_refused_and_redis_lives() {
-    let seed = rand::random();
-    println!("seed {seed}");
-    let mut rng = StdRng::seed_from_u64(seed);
-    let redis = Redis::start();
-    furnish(&redis);
-    redis.ok(&["CONFIG", "SET", "sanitize-dump-payload", "no"]);
-    for key in [DOC, LOG, HERE, ACCESS] {
-        let dump = redis.ok(&["DUMP", key]).bytes().to_vec();
-        for _ in 0..300 {
-            let mut damaged = dump.clone();
-            // The last ten bytes are the version and the checksum, which Redis itself checks unless it is zero.
-            let body = damaged.len() - 10;
-            for _ in 0..rng.random_range(1..=3) {
-                damaged[rng.random_range(10..body)] = rng.random();
-            }
-            if rng.random_bool(0.2) {
-                damaged.drain(rng.random_range(10..body)..body);
-            }
-            let checksum = damaged.len() - 8;
-            damaged[checksum..].fill(0);
-            // Refused, or taken because the damage still makes sense; either way the server answers.
-            redis.call_bytes(&[b"RESTORE", b"stoa:{lobby}:doc:damaged", b"0", &damaged, b"REPLACE"]);
-            for read in ["DOC.GET", "MSG.RANGE", "PRESENCE.LIST", "ROOM.ACCESS", "DUMP"] {
-                redis.call(&[read, "stoa:{lobby}:doc:damaged"]);
-            }
-        }
-    }
-    assert_eq!(redis.ok(&["PING"]).text(), "PONG");
 }
 
 /// A stream of writes of all kinds by several writers, some stale, some resent.
@@ -328,6 +249,27 @@ fn replicas_agree_by_digest_after_a_mixed_stream() {
     }
     assert_eq!(replica.digest(), primary.digest());
     assert_eq!(seen(&replica), seen(&primary));
+}
+
+#[test]
+fn a_replica_has_in_its_own_file_what_it_followed() {
+    let mut primary = Redis::start();
+    let mut replica = Redis::options().aof().replica_of(&primary).start();
+    replica.in_sync_with(&primary);
+    // The file begins with what the replica was sent at first; what matters is what it followed afterwards.
+    assert_eventually!(replica.log().contains("AOF rewrite finished successfully"));
+    furnish(&primary);
+    replica.in_sync_with(&primary);
+    let (digest, seen_before) = (primary.digest(), seen(&primary));
+    assert_eq!(replica.digest(), digest);
+    primary.kill();
+    replica.restart(Ending::Killed);
+    assert_eq!((replica.digest(), seen(&replica)), (digest.clone(), seen_before.clone()), "of a replica alone");
+    replica.ok(&["REPLICAOF", "NO", "ONE"]);
+    replica.ok(&["MSG.POST", LOG, "ada", "\"as the primary\""]);
+    let digest = replica.digest();
+    replica.restart(Ending::Killed);
+    assert_eq!(replica.digest(), digest, "of a replica that was promoted");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! a replica keeps its entries, so that it can go on after a promotion.
 
 use crate::effects;
+use crate::failover;
 use crate::ffi::{self, Ctx, Key, Mode};
 use crate::settings;
 use foldhash::{HashMap, HashSet};
@@ -27,8 +28,10 @@ const STEPS_PER_TICK_MAX: usize = 64;
 const WORK_MS_MAX: u64 = 4;
 /// How long the timer stays away then, in milliseconds.
 const YIELD_MS: u64 = 1;
-/// How long to wait while a failover forbids writes, in milliseconds.
+/// How long to wait while a failover, the fence or too few replicas forbid writes, in milliseconds.
 const PAUSED_MS: u64 = 20;
+/// How long until a value is looked at again that is moving to or from another server of a cluster, in milliseconds.
+const MOVING_MS: u64 = 200;
 /// Longest time that a timer is started for, in milliseconds. Redis 7.0 counts the rest of a timer's time in
 /// microseconds in 32 bits: above 35 minutes it wakes all the time until that is over.
 const TIMER_MS_MAX: u64 = 30 * 60 * 1000;
@@ -327,7 +330,7 @@ fn tick(ctx: &Ctx<'_>) {
     if !ctx.is_primary() {
         return;
     }
-    if ctx.writes_are_paused() {
+    if ctx.writes_are_paused() || !failover::may_decide_alone(ctx) {
         return arm_at(ctx, ffi::now_ms() + PAUSED_MS);
     }
     ctx.select_rooms();
@@ -363,6 +366,13 @@ fn end(ctx: &Ctx<'_>, due_ms: u64, name: &[u8]) {
     }
     with(|s| s.ends.remove(name));
     let Ok(room) = RoomKey::parse(name) else { return };
+    // A key that is on its way from or to another server of a cluster: whoever answers for it decides about it.
+    if ctx.is_in_cluster() && !ctx.answers_for(name) {
+        if !Key::open(ctx, name, Mode::Read).is_empty() {
+            put_off(name, ffi::now_ms() + MOVING_MS);
+        }
+        return;
+    }
     let mut key = Key::open(ctx, name, Mode::Read);
     if let Ok(Some(document)) = key.value_mut::<Document>() {
         document.end_cursors(ffi::now_ms());
@@ -447,17 +457,24 @@ fn end_presence(ctx: &Ctx<'_>, name: &[u8], room: &RoomKey<'_>) {
 
 /// Puts off what is due in a list that was there at the takeover, until that is over.
 fn spare(name: &[u8], now_ms: u64) -> bool {
-    with(|s| {
+    let until_ms = with(|s| {
         if now_ms >= s.takeover_ends_ms {
             s.spared.clear();
         }
-        let is_spared = s.spared.contains(name);
-        if is_spared {
-            s.ends.insert(name.into(), s.takeover_ends_ms);
-            s.heap.push(Reverse((s.takeover_ends_ms, What::End, name.into())));
-        }
-        is_spared
-    })
+        s.spared.contains(name).then_some(s.takeover_ends_ms)
+    });
+    if let Some(until_ms) = until_ms {
+        put_off(name, until_ms);
+    }
+    until_ms.is_some()
+}
+
+/// Plans to look at a value again that was looked at just now.
+fn put_off(name: &[u8], due_ms: u64) {
+    with(|s| {
+        s.ends.insert(name.into(), due_ms);
+        s.heap.push(Reverse((due_ms, What::End, name.into())));
+    });
 }
 
 fn tell_again(ctx: &Ctx<'_>, name: &[u8]) {

@@ -228,5 +228,8 @@ pub(crate) fn follow<T: Stored>(
             return Err(Refusal::argument(damaged.to_string()).into());
         }
     }
+    // The server writes what modules do into its own AOF, and to the replicas that a slot's new owner has, only if it is
+    // told to; without that a replica that restarts after its promotion has forgotten what it followed.
+    ctx.replicate_as_it_came();
     Ok(Reply::Text("OK".into()))
 }

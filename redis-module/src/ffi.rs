@@ -8,6 +8,7 @@
 //! Every callback goes through [`guarded`]: a panic becomes an error for the caller and never reaches Redis.
 #![allow(unsafe_code)]
 
+mod ask;
 mod describe;
 mod load;
 
@@ -15,15 +16,18 @@ pub(crate) use describe::{Description, describe};
 pub(crate) use load::detached;
 
 use crate::args::Args;
+use crate::failover;
 use crate::reply::{Outcome, Reply, Trouble};
 use crate::stored::Stored;
 use redis_module::raw;
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_longlong, c_void};
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 pub(crate) use redis_module::raw::{RedisModuleCtx, RedisModuleIO, RedisModuleString};
 
@@ -72,6 +76,7 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_StringSet,
         RedisModule_SetAbsExpire,
         RedisModule_Replicate,
+        RedisModule_ReplicateVerbatim,
         RedisModule_PublishMessageShard,
         RedisModule_NotifyKeyspaceEvent,
         RedisModule_CreateTimer,
@@ -103,6 +108,7 @@ pub(crate) fn missing_functions() -> Vec<&'static str> {
         RedisModule_RegisterInfoFunc,
         RedisModule_InfoAddSection,
         RedisModule_InfoAddFieldULongLong,
+        RedisModule_InfoAddFieldCString,
         RedisModule_RegisterNumericConfig,
         RedisModule_LoadConfigs,
         RedisModule_SetModuleOptions,
@@ -124,6 +130,15 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
         })
         .ok()
 }
+
+/// What tests see a panic by: in builds for development everything that is done to a key of this room does. No room has
+/// such a name.
+#[cfg(debug_assertions)]
+pub(crate) fn panic_if_asked(key: &[u8]) {
+    assert!(!key.starts_with(b"stoa:{panic!}"), "a test asked for it");
+}
+#[cfg(not(debug_assertions))]
+pub(crate) fn panic_if_asked(_key: &[u8]) {}
 
 /// Replaces the panic hook by one that logs where it happened and prints no backtrace: std's printer frees with
 /// another allocator than the one it takes from on servers that link jemalloc dynamically.
@@ -190,9 +205,20 @@ impl Ctx<'_> {
         redis!(RedisModule_GetSelectedDb(self.raw))
     }
 
+    /// Whether this server is one of a cluster.
+    pub(crate) fn is_in_cluster(&self) -> bool {
+        self.flag(raw::REDISMODULE_CTX_FLAGS_CLUSTER)
+    }
+
     /// Selects database 0, where rooms live; timers start anywhere.
     pub(crate) fn select_rooms(&self) {
         redis!(RedisModule_SelectDb(self.raw, 0));
+    }
+
+    /// Writes the command that is carried out to AOF and replicas as it came.
+    pub(crate) fn replicate_as_it_came(&self) {
+        redis!(RedisModule_ReplicateVerbatim(self.raw));
+        DECISIONS.set(DECISIONS.get() + 1);
     }
 
     /// Writes `command key kind record` to replicas and AOF.
@@ -208,6 +234,7 @@ impl Ctx<'_> {
                 record.len(),
             ))
         });
+        DECISIONS.set(DECISIONS.get() + 1);
     }
 
     /// Replicates `SET key value PXAT ms`; without a time the key keeps the end that it has.
@@ -235,39 +262,6 @@ impl Ctx<'_> {
         let channel = OwnString::new(channel.as_bytes());
         let payload = OwnString::new(payload);
         i64::from(redis!(RedisModule_PublishMessageShard(self.raw, channel.0, payload.0)))
-    }
-
-    /// The sharded channels that somebody on this server listens to.
-    pub(crate) fn subscribed_channels(&self) -> Vec<Box<[u8]>> {
-        let reply = redis!(RedisModule_Call(self.raw, c"PUBSUB".as_ptr(), c"c".as_ptr(), c"SHARDCHANNELS".as_ptr()));
-        if reply.is_null() {
-            return Vec::new();
-        }
-        let channels = (0..redis!(RedisModule_CallReplyLength(reply))).map(|at| {
-            let mut len = 0;
-            let element = redis!(RedisModule_CallReplyArrayElement(reply, at));
-            let name = redis!(RedisModule_CallReplyStringPtr(element, &mut len));
-            if name.is_null() {
-                return Box::default();
-            }
-            // SAFETY: the reply holds `len` bytes there until it is freed below.
-            unsafe { std::slice::from_raw_parts(name.cast::<u8>(), len) }.into()
-        });
-        let channels = channels.collect();
-        redis!(RedisModule_FreeCallReply(reply));
-        channels
-    }
-
-    /// Whether this server would answer for a key that it does not have: not if the key has moved, or is on its way, to
-    /// another server of a cluster.
-    pub(crate) fn answers_for(&self, key: &[u8]) -> bool {
-        let key = OwnString::new(key);
-        let reply = redis!(RedisModule_Call(self.raw, c"EXISTS".as_ptr(), c"s".as_ptr(), key.0));
-        if reply.is_null() {
-            return false;
-        }
-        redis!(RedisModule_FreeCallReply(reply));
-        true
     }
 
     /// Tells those who listen to keyspace notifications of class `d`.
@@ -368,6 +362,12 @@ pub(crate) fn now_ns() -> u64 {
 /// Unix time in milliseconds.
 pub(crate) fn now_ms() -> u64 {
     now_ns() / 1_000_000
+}
+
+/// Milliseconds since some moment; never goes back, and goes on while this process stands still.
+pub(crate) fn monotonic_ms() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
 /// A string of Redis that we made and free.
@@ -483,6 +483,11 @@ pub(crate) enum Mode {
     Write,
 }
 
+thread_local! {
+    /// Decisions that were replicated since the module was loaded.
+    static DECISIONS: Cell<u64> = const { Cell::new(0) };
+}
+
 /// An open key. Closes itself, and tells those who watch it if something was changed.
 pub(crate) struct Key<'c> {
     raw: *mut raw::RedisModuleKey,
@@ -491,6 +496,8 @@ pub(crate) struct Key<'c> {
     name: *mut RedisModuleString,
     _name: Option<OwnString>,
     changed: bool,
+    /// How many decisions had been replicated when it was opened.
+    decisions: u64,
 }
 
 impl<'c> Key<'c> {
@@ -501,7 +508,7 @@ impl<'c> Key<'c> {
         };
         let (name, own) = name.hold();
         let raw = redis!(RedisModule_OpenKey(ctx.raw, name, flags as c_int));
-        Key { raw, ctx: Ctx::new(ctx.raw), mode, name, _name: own, changed: false }
+        Key { raw, ctx: Ctx::new(ctx.raw), mode, name, _name: own, changed: false, decisions: DECISIONS.get() }
     }
 
     fn kind(&self) -> isize {
@@ -525,9 +532,7 @@ impl<'c> Key<'c> {
 
     /// The value of one of our types for changing.
     pub(crate) fn value_mut<T: Stored>(&mut self) -> Result<Option<&mut T>, Trouble> {
-        let value = self.pointer::<T>()?;
-        self.changed |= self.mode == Mode::Write && value.is_some();
-        Ok(value.map(|value| {
+        Ok(self.pointer::<T>()?.map(|value| {
             // SAFETY: as in `value`; `&mut self` makes this the only reference.
             unsafe { &mut *value }
         }))
@@ -604,7 +609,9 @@ impl Drop for Key<'_> {
         if !self.raw.is_null() {
             redis!(RedisModule_CloseKey(self.raw));
         }
-        if self.changed {
+        // What changes a value is replicated, and what is refused or changes nothing is not.
+        let is_decided = self.mode == Mode::Write && DECISIONS.get() != self.decisions;
+        if self.changed || is_decided {
             // The name is an argument of this call, or our own.
             redis!(RedisModule_SignalModifiedKey(self.ctx.raw, self.name));
         }
@@ -681,7 +688,12 @@ pub(crate) fn enter(
     handler: Handler,
 ) -> c_int {
     let ctx = Ctx::new(ctx);
-    let outcome = guarded(|| handler(&ctx, Args::new(words(argv, argc).get(1..).unwrap_or_default())));
+    let outcome = guarded(|| {
+        let words = words(argv, argc);
+        panic_if_asked(words.get(1).map_or(&[], |key| key.bytes()));
+        failover::may_decide(&ctx, words)?;
+        handler(&ctx, Args::new(words.get(1..).unwrap_or_default()))
+    });
     match outcome {
         Some(Ok(reply)) => ctx.reply(&reply),
         Some(Err(trouble)) => ctx.reply_error(&trouble),

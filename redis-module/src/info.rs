@@ -1,6 +1,6 @@
 //! What `INFO stoa` tells.
 
-use crate::{deadlines, effects, ffi};
+use crate::{deadlines, effects, failover, ffi};
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::sync::atomic::Ordering;
@@ -15,9 +15,12 @@ pub(crate) fn count_desync() {
 }
 
 /// Name and value of each figure.
-pub(crate) fn figures() -> [(&'static CStr, u64); 6] {
+pub(crate) fn figures() -> [(&'static CStr, u64); 8] {
     let (waiting, probes) = deadlines::figures();
+    let [safe, fenced] = failover::figures();
     [
+        safe,
+        fenced,
         (c"events_announced", effects::announced()),
         (c"deadlines_waiting", waiting as u64),
         (c"probes_waiting", probes as u64),

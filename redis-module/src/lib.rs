@@ -4,7 +4,8 @@
 //! people read about a command stands in `stoa_core::reference`; settings stand in `settings`.
 //!
 //! A command reads the same everywhere: parse (`args`), open (`ffi::Key`), decide (`stoa_core`), replicate and
-//! announce (`effects`), reply (`reply`). Time-outs and gathered announcements stand in `deadlines`.
+//! announce (`effects`), reply (`reply`). Time-outs and gathered announcements stand in `deadlines`, what a server has to
+//! know about being replaced in `failover`.
 //!
 //! *Architecture invariants*: only `effects` replicates or publishes. Only `ffi` and `stored` are unsafe. No rule
 //! lives here: what can be decided without Redis is decided in `stoa_core`.
@@ -13,6 +14,7 @@ mod args;
 mod commands;
 mod deadlines;
 mod effects;
+mod failover;
 mod ffi;
 mod info;
 mod reply;
@@ -96,6 +98,14 @@ const COMMANDS: &[Command] = &[
     Command("ROOM.APPLY", entry!(access::apply), WRITES, 4, ONE_KEY),
     Command("ROOM.OPEN", entry!(room::open), READS_MUCH, -3, EVERY_SECOND),
 ];
+
+/// Whether a command, as it was called, changes nothing for anybody. One that was given another name may change something.
+fn only_reads(called: &[u8]) -> bool {
+    let is_it = |Command(name, _, flags, ..): &&Command| {
+        called.eq_ignore_ascii_case(name.as_bytes()) && flags.starts_with(READS_MUCH)
+    };
+    COMMANDS.iter().find(is_it).is_some()
+}
 
 /// Makes types and commands known to the server.
 fn register(ctx: &Ctx<'_>) -> Result<(), String> {

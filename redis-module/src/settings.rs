@@ -17,12 +17,20 @@ pub(crate) struct Setting {
     read: fn(&Values) -> i64,
 }
 
+impl Setting {
+    /// Whether it says yes or no, as 1 and 0.
+    fn is_switch(&self) -> bool {
+        (self.min, self.max) == (0, 1)
+    }
+}
+
 /// What the settings set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Values {
     bounds: Bounds,
     presence_tick_ms: u64,
     takeover_grace_ms: u64,
+    require_ha: u64,
 }
 
 macro_rules! setting {
@@ -71,6 +79,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting!("page-bytes-max", bounds.page_bytes_max: usize, MIB, KIB, 64 * MIB),
     setting!("presence-tick-ms", presence_tick_ms: u64, 40, 1, 1000),
     setting!("takeover-grace-ms", takeover_grace_ms: u64, 10_000, 0, 600_000),
+    setting!("require-ha", require_ha: u64, 0, 0, 1),
 ];
 
 thread_local! {
@@ -100,6 +109,11 @@ pub(crate) fn takeover_grace_ms() -> u64 {
     VALUES.with_borrow(|values| values.takeover_grace_ms)
 }
 
+/// Whether the module is to load only where a failover loses nothing.
+pub(crate) fn requires_ha() -> bool {
+    VALUES.with_borrow(|values| values.require_ha == 1)
+}
+
 /// Sets a setting by its place in [`SETTINGS`].
 pub(crate) fn set(at: usize, value: i64) {
     if let Some(setting) = SETTINGS.get(at) {
@@ -120,8 +134,13 @@ pub(crate) fn starting_values(words: &[&[u8]]) -> Result<Vec<i64>, String> {
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
         let at = SETTINGS.iter().position(|s| s.name == name).ok_or_else(|| format!("there is no setting `{name}`"))?;
         let (setting, Some(slot)) = (&SETTINGS[at], start.get_mut(at)) else { continue };
-        let value = tail.first().and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
-        let value: i64 = value.ok_or_else(|| format!("`{name}` needs an integer"))?;
+        let value: i64 = match tail.first().copied() {
+            Some(b"no") if setting.is_switch() => 0,
+            Some(b"yes") if setting.is_switch() => 1,
+            given => given
+                .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+                .ok_or_else(|| format!("`{name}` needs an integer"))?,
+        };
         if value < setting.min || value > setting.max {
             return Err(format!("`{name}` has to be {} to {}", setting.min, setting.max));
         }

@@ -1,7 +1,7 @@
 //! What the stories stand on: a Redis of their own, fronts, people at sockets, and ways to wait for them.
 //!
 //! Read in this order: [`redis`] starts and stops servers, [`cluster`] several that belong together, [`resp`] talks to
-//! them as any Redis client does, [`front`] starts fronts, [`issuer`] makes tokens and [`openssl`] keys for them,
+//! them as any Redis client does, [`furnished`] is a room in use and [`payload`] what is stored of it, damaged, [`chance`](mod@chance) is seeded, [`front`] starts fronts, [`issuer`] makes tokens and [`openssl`] keys for them,
 //! [`socket`] is one client at the protocol's door, [`bare`] one that sends any bytes,
 //! [`editor`] the client's side of a document, [`room`] the language that the stories are told in, [`trace`] replays
 //! how people really typed.
@@ -14,12 +14,15 @@
 //! waits by sleeping and hoping, everything polls with a deadline (see [`assert_eventually!`]).
 #![allow(clippy::unwrap_used)] // A test says what went wrong by failing.
 
+pub mod chance;
 pub mod cluster;
 pub mod front;
+pub mod furnished;
 pub mod http;
 pub mod issuer;
 pub mod module;
 pub mod openssl;
+pub mod payload;
 pub mod process;
 pub mod proxy;
 pub mod redis;
@@ -40,6 +43,7 @@ pub mod nemesis;
 pub mod reader;
 pub mod resuming;
 
+pub use chance::chance;
 pub use cluster::{Cluster, Sentinels};
 pub use front::Front;
 pub use redis::{Redis, RedisOptions};

@@ -18,7 +18,9 @@ pub struct RedisOptions {
     lines: Vec<String>,
     module: bool,
     module_arguments: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
     is_sentinel: bool,
+    is_bare: bool,
 }
 
 /// How a server ends.
@@ -45,6 +47,24 @@ impl RedisOptions {
     /// An argument of the module.
     pub fn module_argument(mut self, argument: &str) -> Self {
         self.module_arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A variable of its environment.
+    pub fn environment(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// Another server than the one under test, for stories of old ones.
+    pub fn server(mut self, binary: impl Into<PathBuf>) -> Self {
+        self.server = binary.into();
+        self
+    }
+
+    /// Without the lines that every test has and old servers do not know.
+    pub fn bare(mut self) -> Self {
+        self.is_bare = true;
         self
     }
 
@@ -112,7 +132,9 @@ impl Redis {
             lines: Vec::new(),
             module: true,
             module_arguments: Vec::new(),
+            environment: Vec::new(),
             is_sentinel: false,
+            is_bare: false,
         }
     }
 
@@ -264,6 +286,7 @@ impl Redis {
         let process = command
             .arg(self.directory.join("redis.conf"))
             .args(self.options.is_sentinel.then_some("--sentinel"))
+            .envs(self.options.environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -295,7 +318,7 @@ impl Redis {
             format!("dir {directory}"),
             format!("logfile {directory}/redis.log"),
         ];
-        if self.options.is_sentinel {
+        if self.options.is_sentinel || self.options.is_bare {
             lines.extend(self.options.lines.iter().cloned());
             return lines.join("\n") + "\n";
         }

@@ -4,7 +4,8 @@
 //! come in as arguments, decisions go out.
 //!
 //! Read in this order: [`bounds`] and [`refusal`] say what is never exceeded and how that is told; [`epoch`],
-//! [`identity`] and [`event`] are what all streams share; then the families.
+//! [`identity`] and [`event`] are what all streams share, and [`failover`] says when a server does not decide; then the
+//! families.
 
 pub mod bounds;
 pub mod codec;
@@ -14,6 +15,7 @@ pub mod refusal;
 pub mod changes;
 pub mod epoch;
 pub mod event;
+pub mod failover;
 pub mod identity;
 pub mod names;
 

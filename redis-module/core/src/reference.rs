@@ -555,6 +555,9 @@ Made from the code; `COMMAND DOCS` says the same.
   to allow the command, or none is charged, nothing happens, and the answer is
   `RATE_LIMITED retry after <ms> ms: …`. What is refused for another reason costs nothing. A write that was accepted
   before (`ID`) is answered again without a charge, also when a limit is used up.
+* A primary that stood still for more than a second and has, or had, replicas refuses everything that writes with `FENCED` for
+  about a second, in which it learns whether another took over. Nothing has changed: send the same again, to
+  whoever is the primary then.
 * On Redis 7.0 and Valkey 8 a user needs each command by name in its ACL (`+msg.post`); keys are checked as usual.
 ";
 

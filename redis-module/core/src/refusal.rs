@@ -39,6 +39,8 @@ pub enum Code {
     Kicked,
     /// A limit allows no more; the message says for how long. The same call is accepted then.
     RateLimited,
+    /// The server stood still and does not decide until it knows whether another took over. Send the same again.
+    Fenced,
     /// The command belongs to replication, AOF and migration; callers use the public one.
     InternalOnly,
 }
@@ -64,6 +66,7 @@ impl Code {
             Code::Closed => "CLOSED",
             Code::Kicked => "KICKED",
             Code::RateLimited => "RATE_LIMITED",
+            Code::Fenced => "FENCED",
             Code::InternalOnly => "INTERNAL_ONLY",
         }
     }

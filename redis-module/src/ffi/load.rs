@@ -1,11 +1,15 @@
 //! Loading: what the server is told when it takes the module in, and what it tells us later.
 
 use super::{Ctx, RedisModuleCtx, RedisModuleString, c_text, guarded, log, redis, replication_id_of, text_at};
-use crate::{deadlines, settings};
+use crate::{deadlines, failover, settings};
 use redis_module::raw;
 use std::ffi::{CStr, c_char, c_int, c_longlong, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// The option of Valkey 9 without which a slot that holds values of a module does not move atomically. They move as the
+/// commands that rewrite the append-only file. Other servers have no such option and take it for nothing.
+const HANDLE_ATOMIC_SLOT_MIGRATION: u32 = 1 << 5;
 
 /// A context that outlives calls, for callbacks that receive none.
 static DETACHED: AtomicPtr<RedisModuleCtx> = AtomicPtr::new(ptr::null_mut());
@@ -45,11 +49,14 @@ fn start(ctx: &Ctx<'_>, words: &[&[u8]]) -> Result<(), String> {
     super::install_panic_hook();
     super::Fixed::make_all();
     // A key that is opened for writing and then left as it was must not disturb those who watch it: `Key` tells them.
-    let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED;
+    let options = raw::REDISMODULE_OPTIONS_HANDLE_IO_ERRORS
+        | raw::REDISMODULE_OPTION_NO_IMPLICIT_SIGNAL_MODIFIED
+        | HANDLE_ATOMIC_SLOT_MIGRATION;
     redis!(RedisModule_SetModuleOptions(ctx.raw, options as c_int));
     register_settings(ctx, words)?;
     crate::register(ctx)?;
     listen(ctx)?;
+    failover::check_at_load(ctx)?;
     DETACHED.store(redis!(RedisModule_GetDetachedThreadSafeContext(ctx.raw)), Ordering::Relaxed);
     deadlines::takeover(ctx, None);
     Ok(())
@@ -93,11 +100,14 @@ unsafe extern "C" fn write_setting(
 }
 
 fn listen(ctx: &Ctx<'_>) -> Result<(), String> {
-    let events: [(u64, raw::RedisModuleEventCallback); 4] = [
+    let events: [(u64, raw::RedisModuleEventCallback); 7] = [
         (raw::REDISMODULE_EVENT_FLUSHDB, Some(flushed)),
         (raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, Some(role_changed)),
         (raw::REDISMODULE_EVENT_LOADING, Some(loading)),
         (raw::REDISMODULE_EVENT_SWAPDB, Some(swapped)),
+        (raw::REDISMODULE_EVENT_CRON_LOOP, Some(looped)),
+        (raw::REDISMODULE_EVENT_REPLICA_CHANGE, Some(replica_changed)),
+        (raw::REDISMODULE_EVENT_CONFIG, Some(settings_changed)),
     ];
     for (id, callback) in events {
         let event = raw::RedisModuleEvent { id, dataver: 1 };
@@ -122,8 +132,29 @@ unsafe extern "C" fn role_changed(ctx: *mut RedisModuleCtx, _: raw::RedisModuleE
 
 unsafe extern "C" fn loading(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     if sub == raw::REDISMODULE_SUBEVENT_LOADING_ENDED {
-        guarded(|| deadlines::takeover(&Ctx::new(ctx), None));
+        guarded(|| {
+            failover::begin();
+            deadlines::takeover(&Ctx::new(ctx), None);
+        });
     }
+}
+
+unsafe extern "C" fn looped(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _sub: u64, data: *mut c_void) {
+    guarded(|| {
+        // SAFETY: this event comes with this structure, valid during the callback.
+        let info = unsafe { data.cast::<raw::RedisModuleCronLoopInfo>().as_ref() };
+        failover::looped(info.map_or(0, |info| info.hz.unsigned_abs()));
+    });
+}
+
+unsafe extern "C" fn replica_changed(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
+    if sub == raw::REDISMODULE_SUBEVENT_REPLICA_CHANGE_ONLINE {
+        guarded(failover::replica_came);
+    }
+}
+
+unsafe extern "C" fn settings_changed(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _sub: u64, _: *mut c_void) {
+    guarded(|| failover::look_at_settings(&Ctx::new(ctx)));
 }
 
 unsafe extern "C" fn flushed(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {

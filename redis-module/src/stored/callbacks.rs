@@ -88,6 +88,7 @@ unsafe extern "C" fn rdb_load<T: Stored>(io: *mut RedisModuleIO, version: c_int)
         }
         let key = redis!(RedisModule_GetKeyNameFromIO(io));
         if !key.is_null() {
+            ffi::panic_if_asked(ffi::bytes_of(key));
             value.loaded(ffi::bytes_of(key));
         }
         Ok(value)
@@ -164,6 +165,7 @@ unsafe extern "C" fn copy<T: Stored>(
         // SAFETY: Redis passes a value of this type.
         let mut copy = T::decode(&unsafe { borrowed::<T>(value) }.encode()).ok()?;
         copy.detach();
+        ffi::panic_if_asked(ffi::bytes_of(to));
         copy.loaded(ffi::bytes_of(to));
         Some(copy)
     });

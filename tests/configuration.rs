@@ -6,7 +6,7 @@ use std::time::Duration;
 use stoa_front::settings::{LimitsKind, Secret};
 use stoa_harness::front::http_status;
 use stoa_harness::socket::Client;
-use stoa_harness::{Connection, Front, Redis, assert_eventually, front};
+use stoa_harness::{Cluster, Connection, Front, Redis, assert_eventually, front};
 
 const LOG: &str = "stoa:{lobby}:log";
 
@@ -159,6 +159,101 @@ const FRONTS_MAY_NOT: [&str; 40] = [
     "MSG.TRIM stoa:{a}:log 1",
     "MSG.POST other:{a}:log eve \"hi\"",
 ];
+
+/// What redis.conf says to append to the front's user in a cluster.
+fn in_a_cluster() -> String {
+    let text = redis_conf("# ").join(" ");
+    let after = text.split("In a cluster append `").nth(1).expect("redis.conf says what a cluster takes");
+    after.split('`').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_a_cluster_a_front_needs_what_redis_conf_appends_and_no_more() {
+    let user = redis_conf("# user ").into_iter().find(|user| user.starts_with("front ")).unwrap();
+    let more = in_a_cluster();
+    let options = || Redis::options().line(format!("user {user} {more}"));
+    let cluster = Cluster::start(2, 1, options);
+    let address = cluster.url(0).replace("redis-cluster://", "redis-cluster://front:change-me@");
+    let front = Front::start_on(&address, |_| {}).await;
+    let ada = Client::connect(front.port, &front::token_with(json!({"sub": "ada", "rooms": {"*": "owner"}}))).await;
+    let rooms = [0, 1].map(|shard| cluster.room_on(shard, "hall"));
+    for room in &rooms {
+        ada.ok(json!({"do": "room.join", "room": room, "presence": {"data": {}}})).await;
+        ada.ok(json!({"do": "msg.post", "room": room, "body": "hi"})).await;
+        assert_eq!(ada.expect("msg.posted").await["message"]["body"], "hi");
+    }
+    // A slot moves while it is written to (ASK), and a shard is handed over: the same few commands are enough to follow.
+    let [room, other] = &rooms;
+    let moves = tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            let moving = scope.spawn(|| cluster.migrate(room, 1, Duration::from_millis(50)));
+            let runtime = tokio::runtime::Handle::current();
+            let mut said = 0;
+            while !moving.is_finished() || said < 3 {
+                runtime.block_on(ada.ok(json!({"do": "msg.post", "room": room, "body": "on the way"})));
+                said += 1;
+            }
+            moving.join().unwrap();
+            said
+        })
+    });
+    assert!(moves >= 3);
+    let replica = cluster.replica_of(1);
+    tokio::task::block_in_place(|| cluster.hand_over(replica));
+    for room in [room, other] {
+        ada.ok(json!({"do": "msg.post", "room": room, "body": "afterwards"})).await;
+    }
+    for node in &cluster.nodes {
+        let mut front = node.connect();
+        front.ok(&["AUTH", "front", "change-me"]);
+        for refused in [
+            ["CLUSTER", "NODES"].as_slice(),
+            &["CLUSTER", "RESET"],
+            &["CLUSTER", "FAILOVER"],
+            &["CLUSTER", "FORGET", "x"],
+            &["CLUSTER", "MEET", "127.0.0.1", "1"],
+            &["CLUSTER", "SETSLOT", "1", "STABLE"],
+            &["READONLY"],
+            &["MIGRATE", "127.0.0.1", "1", "k", "0", "1"],
+            &["RESTORE", "k", "0", "x"],
+            &["DEBUG", "SLEEP", "0"],
+            &["CONFIG", "GET", "*"],
+            &["SPUBLISH", "stoa:{hall}", "x"],
+        ] {
+            assert_eq!(front.call(refused).refused(), "NOPERM", "{refused:?}");
+        }
+    }
+}
+
+#[test]
+fn the_sentinel_conf_is_one_that_sentinels_take_and_their_user_is_enough() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/sentinel.conf")).unwrap();
+    let user = redis_conf("# user ").into_iter().find(|user| user.starts_with("sentinel ")).unwrap();
+    let options = || Redis::options().line(format!("user {user}"));
+    let mut primary = options().start();
+    let replica = options().replica_of(&primary).start();
+    replica.in_sync_with(&primary);
+    let watching: Vec<Redis> = (0..3)
+        .map(|_| {
+            let said =
+                text.lines().map(|line| line.strip_prefix("# ").filter(|l| l.contains(" auth-")).unwrap_or(line));
+            let lines = said.filter(|line| !line.starts_with('#') && !line.is_empty());
+            // Ports and addresses are the test's own.
+            let lines = lines.filter(|line| !line.starts_with("port ") && !line.starts_with("bind "));
+            let own = |line: &str| line.replace("127.0.0.1 6379", &format!("127.0.0.1 {}", primary.port));
+            lines.fold(Redis::options().sentinel(), |options, line| options.line(own(line))).start()
+        })
+        .collect();
+    let knows = |field: &str, value: &str| {
+        watching.iter().all(|sentinel| sentinel.ok(&["SENTINEL", "MASTER", "rooms"]).field(field).text() == value)
+    };
+    assert_eventually!(within Duration::from_secs(60), knows("num-slaves", "1") && knows("num-other-sentinels", "2"));
+    primary.kill();
+    let port = replica.port.to_string();
+    assert_eventually!(within Duration::from_secs(60), knows("port", &port));
+    assert_eventually!(replica.info("role").as_deref() == Some("master"));
+    replica.ok(&["MSG.POST", LOG, "ada", "\"hi\""]);
+}
 
 #[test]
 fn the_users_of_redis_conf_can_do_no_more_than_their_part() {

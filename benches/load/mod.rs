@@ -6,6 +6,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Not every benchmark uses all of it.
 
+pub(crate) mod cases;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -31,7 +33,11 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Server {
-        let redis = Redis::start();
+        Server::on(Redis::start())
+    }
+
+    /// On a server that runs.
+    pub(crate) fn on(redis: Redis) -> Server {
         let info = redis.call(&["INFO", "server"]).text();
         let pid = info.lines().find_map(|l| l.strip_prefix("process_id:")).unwrap().trim().to_owned();
         let connect = || {
@@ -48,7 +54,7 @@ impl Server {
     }
 
     /// Nanoseconds that the server's main thread has run.
-    fn cpu_ns(&self) -> u64 {
+    pub(crate) fn cpu_ns(&self) -> u64 {
         let stat = std::fs::read_to_string(format!("/proc/{0}/task/{0}/schedstat", self.pid)).unwrap();
         stat.split(' ').next().unwrap().parse().unwrap()
     }

@@ -201,7 +201,14 @@ async fn on_a_cluster_a_front_needs_what_redis_conf_appends_and_no_more() {
     let replica = cluster.replica_of(1);
     tokio::task::block_in_place(|| cluster.hand_over(replica));
     for room in [room, other] {
-        ada.ok(json!({"do": "msg.post", "room": room, "body": "afterwards"})).await;
+        let post = json!({"do": "msg.post", "room": room, "body": "afterwards", "client": "c1", "seq": 1});
+        // A loaded machine may take longer than a front is patient: then the same is sent again, as every client does.
+        while let Err(error) = ada.ask(post.clone()).await {
+            assert_eq!(error["retry"], true, "{error}");
+        }
+    }
+    for node in &cluster.nodes {
+        assert!(node.ok(&["ACL", "LOG"]).items().is_empty(), "nothing was refused to the front");
     }
     for node in &cluster.nodes {
         let mut front = node.connect();
@@ -251,8 +258,9 @@ fn the_sentinel_conf_is_one_that_sentinels_take_and_their_user_is_enough() {
     primary.kill();
     let port = replica.port.to_string();
     assert_eventually!(within Duration::from_secs(60), knows("port", &port));
-    assert_eventually!(replica.info("role").as_deref() == Some("master"));
-    replica.ok(&["MSG.POST", LOG, "ada", "\"hi\""]);
+    // Sentinels close the connections of everybody when they make it the primary.
+    let post = || replica.connect().try_call(&["MSG.POST", LOG, "ada", "\"hi\"", "ID", "c1", "1"]);
+    assert_eventually!(post().is_ok_and(|answer| !answer.is_error()), "{}", replica.log());
 }
 
 #[test]

@@ -217,6 +217,25 @@ fn what_becomes_of_a_key_is_told_and_nobody_leaves_twice() {
 }
 
 #[test]
+fn what_takes_the_place_of_a_deleted_value_at_once_ends_on_time() {
+    let redis = settled(redis().module_argument("message-stream-ms").module_argument("200"));
+    let mut listener = redis.listen("lobby");
+    redis.ok(&["PRESENCE.JOIN", HERE, "ada", "c1", "n1", LONG]);
+    // Before anybody could be told that the first one is gone.
+    for words in [["MULTI"].as_slice(), &["DEL", HERE], &["PRESENCE.JOIN", HERE, "bo", "c2", "n2", "300"], &["EXEC"]] {
+        redis.ok(words);
+    }
+    left_at(&mut listener, "bo");
+    let [log, copy] = ["stoa:{lobby}:log", "stoa:{attic}:log"];
+    redis.ok(&["MSG.POST", copy, "ada", "\"old\""]);
+    redis.ok(&["MSG.POST", log, "ada", "\"new\"", "STREAMING"]);
+    redis.ok(&["COPY", log, copy, "REPLACE"]);
+    for key in [log, copy] {
+        assert_eventually!(redis.ok(&["MSG.INFO", key]).field("streaming").int() == 0, "{key}");
+    }
+}
+
+#[test]
 fn a_key_that_expires_is_told() {
     let redis = settled(redis());
     let mut listener = redis.listen("lobby");

@@ -262,6 +262,8 @@ pub(crate) fn value_removed(key: &[u8]) {
         {
             heads.remove(room.stream);
         }
+        // At once, and not when it is told: by then something else may have its name, with an end of its own.
+        s.ends.remove(key);
         s.heap.push(Reverse((0, What::Gone, key.into())));
     });
     arm(&ctx);
@@ -507,7 +509,6 @@ fn tell_heads(ctx: &Ctx<'_>, channel: &[u8]) {
 
 fn tell_gone(ctx: &Ctx<'_>, name: &[u8]) {
     let Ok(room) = RoomKey::parse(name) else { return };
-    with(|s| s.ends.remove(name));
     // A key that another server of the cluster has now is not gone.
     if !ctx.answers_for(name) {
         return;

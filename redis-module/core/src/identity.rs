@@ -8,7 +8,8 @@ use std::borrow::Borrow;
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
-/// (client id, sequence), chosen by whoever writes. Sequences of one client grow; gaps are fine.
+/// (client id, sequence), chosen by whoever writes. Sequences of one client grow; gaps are fine, and a write that was
+/// overtaken by a later one of its client, or lost with a primary, may come after it.
 ///
 /// The user is part of the identity: nobody can use up the sequences of somebody else's client.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -70,6 +71,7 @@ pub enum Known {
 struct Sequences {
     last: u64,
     at_ms: u64,
+    /// By sequence. Only the lowest are ever dropped, so whatever is above the lowest and not here was never accepted.
     recent: VecDeque<(u64, Answer)>,
 }
 
@@ -80,7 +82,9 @@ impl Sequences {
         if self.recent.len() == SEQUENCES_PER_WRITER {
             self.recent.pop_front();
         }
-        self.recent.push_back((seq, answer));
+        // Nearly always at the end.
+        let at = self.recent.partition_point(|(known, _)| *known < seq);
+        self.recent.insert(at, (seq, answer));
     }
 }
 
@@ -129,8 +133,8 @@ impl Eq for dyn Name + '_ {}
 impl Writers {
     /// Was this write accepted before?
     ///
-    /// Refuses with `FORGOTTEN` a sequence that is older than all that are remembered of a known client: it may
-    /// have been accepted, so applying it could double it.
+    /// Refuses with `FORGOTTEN` a sequence that is older than all that are remembered of a known client, where some
+    /// are not any more: it may have been accepted, so applying it could double it.
     pub fn look_up(&self, identity: &Identity) -> Result<Known, Refusal> {
         let Some(sequences) = self.known.get(identity as &dyn Name) else {
             return Ok(Known::New);
@@ -138,13 +142,17 @@ impl Writers {
         if identity.seq > sequences.last {
             return Ok(Known::New);
         }
-        if let Some((_, answer)) = sequences.recent.iter().find(|(seq, _)| *seq == identity.seq) {
-            return Ok(Known::Accepted(*answer));
+        let at = match sequences.recent.binary_search_by_key(&identity.seq, |(seq, _)| *seq) {
+            Ok(at) => return Ok(Known::Accepted(sequences.recent[at].1)),
+            Err(at) => at,
+        };
+        if at > 0 || sequences.recent.len() < SEQUENCES_PER_WRITER {
+            return Ok(Known::New);
         }
         Err(Refusal::new(
             Code::Forgotten,
             format!(
-                "sequence {} of this client is not after its last one, {}, and its answer is not remembered",
+                "sequence {} of this client is far before its last one, {}, and its answer is not remembered",
                 identity.seq, sequences.last
             ),
         ))
@@ -267,6 +275,31 @@ mod tests {
         }
         assert_eq!(writers.look_up(&id("tab", 1)).unwrap_err().code, Code::Forgotten);
         assert_eq!(writers.look_up(&id("tab", 2)), Ok(Known::Accepted(answer(2))));
+    }
+
+    #[test]
+    fn a_write_that_was_overtaken_is_new_once() {
+        let mut writers = Writers::default();
+        let bounds = Bounds::default();
+        writers.remember(&id("tab", 1), answer(1), 0, &bounds);
+        writers.remember(&id("tab", 4), answer(2), 0, &bounds);
+        for (rev, seq) in [(3, 3), (4, 2)] {
+            assert_eq!(writers.look_up(&id("tab", seq)), Ok(Known::New));
+            writers.remember(&id("tab", seq), answer(rev), 0, &bounds);
+            assert_eq!(writers.look_up(&id("tab", seq)), Ok(Known::Accepted(answer(rev))));
+        }
+        // However the rest comes, nothing that was accepted is ever taken for new.
+        let many = SEQUENCES_PER_WRITER as u64 * 2;
+        let mut accepted = vec![1, 2, 3, 4];
+        for seq in (6..many).step_by(2).flat_map(|seq| [seq, seq - 1]) {
+            if writers.look_up(&id("tab", seq)) == Ok(Known::New) {
+                writers.remember(&id("tab", seq), answer(seq), 0, &bounds);
+                accepted.push(seq);
+            }
+            for seq in &accepted {
+                assert_ne!(writers.look_up(&id("tab", *seq)), Ok(Known::New), "{seq}");
+            }
+        }
     }
 
     #[test]

@@ -532,3 +532,15 @@ async fn an_audit_log_that_cannot_be_written_is_counted_and_stops_nobody() {
     };
     assert_eventually!(dropped() >= 20);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_redis_is_away_nobody_waits_at_the_door() {
+    let mut redis = Redis::start();
+    let change = standard(|settings| settings.redis_patience_ms = 60_000);
+    let front = Front::start_with(&redis, change).await;
+    redis.kill();
+    assert_eventually!(front::http_status(front.port, "/readyz") == Some(503));
+    // Fails if that takes longer than anybody waits.
+    let client = Client::connect(front.port, &front::token("ada")).await;
+    client.ok(json!({"do": "ping"})).await;
+}

@@ -47,7 +47,6 @@ pub(crate) fn client_address(settings: &AuthSettings, headers: &HeaderMap, peer:
 }
 
 /// What an address is counted as: itself, or the /64 that an IPv6 address is in.
-#[allow(dead_code)]
 pub(crate) fn bucket(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),

@@ -87,7 +87,7 @@ impl Limits {
             return self.unless_blocked(address).await;
         }
         for rule in rules {
-            let verdict = self.api.rate_take(&home, &rule.stream(""), &rule.figures, None).await;
+            let verdict = self.api.rate_take_if_up(&home, &rule.stream(""), &rule.figures, None).await;
             self.at_the_door(judge(verdict))?;
         }
         Ok(())
@@ -117,7 +117,8 @@ impl Limits {
     pub(crate) async fn enter_as(&self, user: &str, lease: Option<Arc<Lease>>) -> Result<(), FrameError> {
         let home = Room::personal(user);
         for rule in self.table.of_command(Scope::User, "connect") {
-            judge(self.api.rate_take(&home, &rule.stream(""), &rule.figures, self.strikes()).await)?;
+            let verdict = self.api.rate_take_if_up(&home, &rule.stream(""), &rule.figures, self.strikes()).await;
+            judge(verdict)?;
         }
         let Some(lease) = lease else { return Ok(()) };
         self.refuse_blocked(&home, &stream_of("all")).await?;
@@ -159,8 +160,7 @@ impl Limits {
                 limits.refuse_blocked(&home, &stream_of("all")).await?;
             }
             for Ask { home, stream, figures, strikes } in &asks {
-                let verdict = limits.api.rate_take(home, stream, figures, *strikes).await?;
-                verdict.retry_after_ms.map_or(Ok(()), |ms| Err(FrameError::rate_limited(ms)))?;
+                limits.api.rate_take(home, stream, figures, *strikes).await?.permit()?;
             }
             Ok(())
         })
@@ -182,13 +182,12 @@ impl Limits {
         for rule in self.table.of_command(Scope::Address, command) {
             add(Room::of_address(&asker.address), rule, rule.stream(""), None);
         }
-        let in_rooms =
-            || [Scope::Room, Scope::UserInRoom].into_iter().flat_map(|scope| self.table.of_command(scope, command));
+        let mut in_rooms = self.table.of_rooms(command).peekable();
         // A room that is not of its form is refused where it is used.
-        if let Some(room) = room.filter(|_| !takes_limits(command) && in_rooms().next().is_some())
+        if let Some(room) = room.filter(|_| !takes_limits(command) && in_rooms.peek().is_some())
             && let Ok(room) = Room::parse(room)
         {
-            in_rooms().for_each(|rule| add(room.clone(), rule, rule.stream(&asker.user), None));
+            in_rooms.for_each(|rule| add(room.clone(), rule, rule.stream(&asker.user), None));
         }
         asks
     }
@@ -200,7 +199,7 @@ impl Limits {
         let Ok(figures) = Figures::new(max, max, block_ms) else { return };
         let home = Room::of_address(address);
         let counted = async {
-            let verdict = self.api.rate_take(&home, &stream_of("failed"), &figures, None).await?;
+            let verdict = self.api.rate_take_if_up(&home, &stream_of("failed"), &figures, None).await?;
             if verdict.remaining == 0 {
                 self.metrics.blocks.add(1);
                 tracing::info!(address, block_ms, "too many refused tokens: the address is blocked");
@@ -250,7 +249,7 @@ impl Limits {
 /// The verdict about somebody who comes in.
 fn judge(verdict: Result<Verdict, FrameError>) -> Result<(), FrameError> {
     match verdict {
-        Ok(verdict) => verdict.retry_after_ms.map_or(Ok(()), |ms| Err(FrameError::rate_limited(ms))),
+        Ok(verdict) => verdict.permit(),
         Err(error) => let_in(error),
     }
 }

@@ -175,6 +175,11 @@ impl Table {
     pub fn of_command<'a>(&'a self, scope: Scope, command: &'a str) -> impl Iterator<Item = &'a Rule> + Clone {
         self.of(scope).filter(move |rule| rule.what.counts(command))
     }
+
+    /// The limits of a room, and of people in it, that a command has to pass.
+    pub fn of_rooms<'a>(&'a self, command: &'a str) -> impl Iterator<Item = &'a Rule> + Clone {
+        [Scope::Room, Scope::UserInRoom].into_iter().flat_map(move |scope| self.of_command(scope, command))
+    }
 }
 
 impl What {

@@ -1,11 +1,8 @@
 //! The stream of what was done.
 
 use super::{Args, ModuleApi};
-use crate::acks::Ack;
 use crate::frame::FrameError;
-use crate::telemetry;
 use std::sync::Arc;
-use tracing::Instrument;
 
 /// What somebody did, and what came of it. Never what they wrote, never a token.
 #[derive(Debug, Clone)]
@@ -34,10 +31,6 @@ impl ModuleApi {
             args.add("at_ms").add(entry.at_ms).add("user").add(&entry.user).add("connection").add(&entry.connection);
         let args = args.add("address").add(&entry.address).add("do").add(entry.what).add("room").add(&entry.room);
         let args = args.add("result").add(entry.result);
-        if !self.router.is_up(key) {
-            return Err(FrameError::unavailable());
-        }
-        let call = self.router.call(key, "XADD", args.0, Ack::Memory).instrument(telemetry::call_span("XADD"));
-        call.await.map(drop).map_err(|error| super::frame_error("XADD", error))
+        self.call_if_up(key, "XADD", args).await.map(drop)
     }
 }

@@ -3,10 +3,11 @@
 use super::answer::{integer, list, unexpected};
 use super::{Args, ModuleApi};
 use crate::frame::FrameError;
-use crate::limits::{Figures, Rule, Scope, Table};
+use crate::limits::Figures;
 use crate::names::Room;
 use fred::types::Value;
 
+const TAKE: &str = "RATE.TAKE";
 /// The stream part of the keys of leases.
 const CONNECTIONS: &str = "connections";
 /// What asks for a block and for nothing else: any limit would do.
@@ -21,6 +22,13 @@ pub struct Verdict {
     pub is_blocked: bool,
     /// Calls that would be allowed right now.
     pub remaining: u64,
+}
+
+impl Verdict {
+    /// Nothing, or the refusal.
+    pub fn permit(self) -> Result<(), FrameError> {
+        self.retry_after_ms.map_or(Ok(()), |ms| Err(FrameError::rate_limited(ms)))
+    }
 }
 
 /// Refusals in a row that block a key: so many, for so long.
@@ -41,30 +49,36 @@ impl ModuleApi {
         figures: &Figures,
         strikes: Option<Strikes>,
     ) -> Result<Verdict, FrameError> {
-        let args = self.rate(home, name).add("LIMIT").numbers(figures.numbers());
-        let args = match strikes {
-            Some(Strikes { after, block_ms }) => args.add("BLOCK").add(after).add(block_ms),
-            None => args,
-        };
-        verdict(self.call(home, "RATE.TAKE", args).await?)
+        verdict(self.call(home, TAKE, self.take(home, name, figures, strikes)).await?)
+    }
+
+    /// As [`ModuleApi::rate_take`], and `UNAVAILABLE` at once while Redis is away.
+    pub async fn rate_take_if_up(
+        &self,
+        home: &Room,
+        name: &str,
+        figures: &Figures,
+        strikes: Option<Strikes>,
+    ) -> Result<Verdict, FrameError> {
+        verdict(self.ask_about(home, TAKE, self.take(home, name, figures, strikes)).await?)
     }
 
     /// For how long the key of a limit is blocked, in milliseconds.
     pub async fn rate_blocked(&self, home: &Room, name: &str) -> Result<Option<u64>, FrameError> {
         let args = self.rate(home, name).add("LIMIT").numbers(LOOK);
-        let verdict = verdict(self.call(home, "RATE.PEEK", args).await?)?;
+        let verdict = verdict(self.ask_about(home, "RATE.PEEK", args).await?)?;
         Ok(verdict.retry_after_ms.filter(|_| verdict.is_blocked))
     }
 
     /// `RATE.BLOCK`
     pub async fn rate_block(&self, home: &Room, name: &str, ms: u64) -> Result<(), FrameError> {
-        self.call(home, "RATE.BLOCK", self.rate(home, name).add(ms)).await.map(drop)
+        self.ask_about(home, "RATE.BLOCK", self.rate(home, name).add(ms)).await.map(drop)
     }
 
     /// `RATE.HOLD` of a connection: when there will be room for it, in milliseconds, if there is none.
     pub async fn rate_hold(&self, home: &Room, holder: &str, max: u64, ttl_ms: u64) -> Result<Option<u64>, FrameError> {
         let args = Args::key(self.keys.key(home, CONNECTIONS)).add(holder).add(max).add(ttl_ms);
-        let answer = list(self.call(home, "RATE.HOLD", args).await?)?;
+        let answer = list(self.ask_about(home, "RATE.HOLD", args).await?)?;
         let [_allowed, _held, _max, retry] = answer.as_slice() else { return Err(unexpected("four numbers")) };
         Ok(wait_ms(retry))
     }
@@ -72,7 +86,20 @@ impl ModuleApi {
     /// `RATE.DROP` of a connection.
     pub async fn rate_drop(&self, home: &Room, holder: &str) -> Result<(), FrameError> {
         let args = Args::key(self.keys.key(home, CONNECTIONS)).add(holder);
-        self.call(home, "RATE.DROP", args).await.map(drop)
+        self.ask_about(home, "RATE.DROP", args).await.map(drop)
+    }
+
+    /// What nobody is to wait for.
+    async fn ask_about(&self, home: &Room, command: &'static str, args: Args) -> Result<Value, FrameError> {
+        self.call_if_up(&self.keys.channel(home), command, args).await
+    }
+
+    fn take(&self, home: &Room, name: &str, figures: &Figures, strikes: Option<Strikes>) -> Args {
+        let args = self.rate(home, name).add("LIMIT").numbers(figures.numbers());
+        match strikes {
+            Some(Strikes { after, block_ms }) => args.add("BLOCK").add(after).add(block_ms),
+            None => args,
+        }
     }
 
     fn rate(&self, home: &Room, name: &str) -> Args {
@@ -85,7 +112,7 @@ impl ModuleApi {
             return args;
         }
         let command = command.to_ascii_lowercase();
-        let rules = room_rules(&self.limits, &command);
+        let rules = self.limits.of_rooms(&command);
         let count = rules.clone().count();
         if count == 0 {
             return args;
@@ -112,10 +139,6 @@ pub fn takes_limits(command: &str) -> bool {
             | "doc.restore"
             | "room.emit"
     )
-}
-
-fn room_rules<'a>(table: &'a Table, command: &'a str) -> impl Iterator<Item = &'a Rule> + Clone {
-    [Scope::Room, Scope::UserInRoom].into_iter().flat_map(move |scope| table.of_command(scope, command))
 }
 
 /// Allowed, limit (0 while it is blocked), what is left, when to try again, when all is as before.

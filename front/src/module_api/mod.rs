@@ -22,7 +22,7 @@ use crate::limits::Table;
 use crate::names::{Keys, PRESENCE, Room};
 use crate::redis::barrier::Waits;
 use crate::redis::shard::Profile;
-use crate::redis::topology::{CallError, ShardRouter};
+use crate::redis::topology::{Call, CallError, ShardRouter};
 use crate::telemetry;
 use bytes::Bytes;
 use fred::types::Value;
@@ -63,18 +63,25 @@ pub struct ModuleApi {
 }
 
 /// Arguments of a command: texts and numbers alike become strings.
-struct Args(Vec<Value>);
+struct Args {
+    values: Vec<Value>,
+    /// With the writer's identity among them the command happens once, however often it is sent.
+    has_identity: bool,
+}
 
 impl Args {
+    fn with_capacity(capacity: usize) -> Self {
+        Args { values: Vec::with_capacity(capacity), has_identity: false }
+    }
     fn key(key: String) -> Self {
-        Args(vec![key.into()])
+        Args { values: vec![key.into()], has_identity: false }
     }
     fn add(mut self, arg: impl ToString) -> Self {
-        self.0.push(arg.to_string().into());
+        self.values.push(arg.to_string().into());
         self
     }
     fn bytes(mut self, bytes: Bytes) -> Self {
-        self.0.push(Value::Bytes(bytes));
+        self.values.push(Value::Bytes(bytes));
         self
     }
     fn flag(self, word: &str, set: bool) -> Self {
@@ -88,10 +95,13 @@ impl Args {
     }
     fn identity(self, client: Option<&str>, seq: Option<u64>) -> Result<Self, FrameError> {
         match (client, seq) {
-            (Some(client), Some(seq)) => Ok(self.add("ID").add(client).add(seq)),
+            (Some(client), Some(seq)) => Ok(Args { has_identity: true, ..self.add("ID").add(client).add(seq) }),
             (None, None) => Ok(self),
             _ => Err(FrameError::new(Code::InvalidArgument, "client and seq: give both or neither")),
         }
+    }
+    fn call(self, command: &'static str, ack: Ack) -> Call {
+        Call { command, args: self.values, ack, is_repeatable: self.has_identity }
     }
 }
 
@@ -120,18 +130,23 @@ impl ModuleApi {
     }
 
     async fn call(&self, room: &Room, command: &'static str, args: Args) -> Result<Value, FrameError> {
-        self.call_with(room, command, args, Ack::Memory).await
+        self.call_at(&self.keys.channel(room), command, args, Ack::Memory).await
     }
 
     /// A command that writes what is to last: answered once it is as safe as the room wants it.
     async fn call_durable(&self, room: &Room, command: &'static str, args: Args) -> Result<Value, FrameError> {
-        self.call_with(room, command, args, self.acks.of(room)).await
+        self.call_at(&self.keys.channel(room), command, args, self.acks.of(room)).await
     }
 
-    async fn call_with(&self, room: &Room, command: &'static str, args: Args, ack: Ack) -> Result<Value, FrameError> {
-        let channel = self.keys.channel(room);
-        let call = self.router.call(&channel, command, args.0, ack).instrument(telemetry::call_span(command));
+    async fn call_at(&self, channel: &str, command: &'static str, args: Args, ack: Ack) -> Result<Value, FrameError> {
+        let call = self.router.call(channel, args.call(command, ack)).instrument(telemetry::call_span(command));
         call.await.map_err(|error| frame_error(command, error))
+    }
+
+    /// A command that nobody is to wait for: while its server is away the answer is `UNAVAILABLE` at once.
+    async fn call_if_up(&self, channel: &str, command: &'static str, args: Args) -> Result<Value, FrameError> {
+        let call = self.router.call_if_up(channel, args.call(command, Ack::Memory));
+        call.instrument(telemetry::call_span(command)).await.map_err(|error| frame_error(command, error))
     }
 
     /// `ROOM.OPEN`: everything that somebody at these positions needs; with a user also what that one has not read.
@@ -141,7 +156,7 @@ impl ModuleApi {
         user: Option<&str>,
         ask: &[(Arc<str>, Option<Position>)],
     ) -> Result<Vec<Opened>, FrameError> {
-        let mut args = Args(Vec::with_capacity(2 * ask.len() + 2));
+        let mut args = Args::with_capacity(2 * ask.len() + 2);
         if let Some(user) = user {
             args = args.add(self.keys.channel(room)).add(user);
         }

@@ -9,14 +9,15 @@
 //! A barrier says nothing of a write that another server took. So the two connections have to have led to the same
 //! server process since before the write: every new connection is noticed, and compared by the server's run id.
 
-use super::shard::{ShardTasks, client};
+use super::client::{Tasks, client, command};
+use super::layout::slot;
 use super::watchdog::run_id;
 use crate::acks::Ack;
 use fred::prelude::{Client, ClientLike, EventInterface};
+use fred::types::Value;
 use fred::types::config::{Config, Server};
-use fred::types::{ClusterHash, CustomCommand, Value};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -38,7 +39,8 @@ pub struct Waits {
     pub acks: Vec<Ack>,
     /// How long a write waits at most.
     pub timeout: Duration,
-    /// The key that barriers write. It means nothing and holds nothing.
+    /// The key that barriers write. It means nothing and holds nothing. Where a server holds a part of the slots only, `:{n}`
+    /// stands behind it, such that it is one of them.
     pub key: String,
 }
 
@@ -73,25 +75,63 @@ pub(super) struct Barrier {
     waiting: mpsc::Sender<Waiting>,
     commands: Arc<Connections>,
     usable: Arc<AtomicBool>,
+    key: Arc<BarrierKey>,
+}
+
+/// The key that barriers of a server write.
+struct BarrierKey {
+    base: String,
+    now: Mutex<String>,
+}
+
+impl BarrierKey {
+    fn new(base: &str) -> Self {
+        BarrierKey { base: base.to_owned(), now: Mutex::new(base.to_owned()) }
+    }
+
+    fn get(&self) -> String {
+        self.lock().clone()
+    }
+
+    /// The server holds these slots from now on.
+    fn hold(&self, slots: &[(u16, u16)]) {
+        let mut now = self.lock();
+        let is_here = |key: &str| slots.iter().any(|(first, last)| (*first..=*last).contains(&slot(key)));
+        if !slots.is_empty() && !is_here(&now) {
+            // Ends: every slot is the slot of some number.
+            let here = (0_u64..).map(|n| format!("{}:{{{n}}}", self.base)).find(|key| is_here(key));
+            *now = here.unwrap_or_default();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, String> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Barrier {
+    /// The server holds these slots from now on.
+    pub(super) fn hold(&self, slots: &[(u16, u16)]) {
+        self.key.hold(slots);
+    }
+
     /// Begins to connect, and goes on until the shard stops. `commands` is the connection that writes go over.
     pub(super) fn start(
         config: &Config,
         commands: &Client,
         waits: &Waits,
         ack: Ack,
-        tasks: &ShardTasks,
+        tasks: &Tasks,
     ) -> Result<Self, String> {
         let own = client(config, waits.timeout + MARGIN)?;
         let (waiting, arrivals) = mpsc::channel(WAITING_MAX);
         let usable = Arc::new(AtomicBool::new(false));
         let connections = Arc::new(Connections::of(commands));
+        let key = Arc::new(BarrierKey::new(&waits.key));
         let lane = Lane {
             ack,
             timeout: waits.timeout,
-            key: waits.key.clone(),
+            key: key.clone(),
             own_connections: Connections::of(&own),
             own: own.clone(),
             commands: commands.clone(),
@@ -102,7 +142,7 @@ impl Barrier {
         };
         tasks.connect(own, "acknowledgements");
         tasks.spawn(lane.run(arrivals));
-        Ok(Barrier { ack, timeout: waits.timeout, waiting, commands: connections, usable })
+        Ok(Barrier { ack, timeout: waits.timeout, waiting, commands: connections, usable, key })
     }
 
     /// Names the connection that the next write goes over.
@@ -129,7 +169,7 @@ impl Barrier {
 struct Lane {
     ack: Ack,
     timeout: Duration,
-    key: String,
+    key: Arc<BarrierKey>,
     own: Client,
     own_connections: Connections,
     commands: Client,
@@ -191,16 +231,15 @@ impl Lane {
     /// A write and the wait for it, in one go.
     async fn wait(&self, timeout: Duration) -> Result<bool, String> {
         let ms = timeout.as_millis().to_string();
-        let (command, arguments) = match self.ack {
+        let (name, arguments) = match self.ack {
             Ack::Memory => return Ok(true),
             Ack::Replicas(count) => ("WAIT", vec![count.to_string(), ms]),
             Ack::Disk => ("WAITAOF", vec!["1".into(), "0".into(), ms]),
         };
-        let set = [self.key.as_str(), "", "PX", &KEY_MS.to_string()].map(str::to_owned).to_vec();
+        let set = [self.key.get().as_str(), "", "PX", &KEY_MS.to_string()].map(str::to_owned).to_vec();
         let pipeline = self.own.pipeline();
-        for (command, arguments) in [("SET", set), (command, arguments)] {
-            let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-            let _: () = pipeline.custom(command, arguments).await.map_err(|e| e.details().to_owned())?;
+        for (name, arguments) in [("SET", set), (name, arguments)] {
+            let _: () = pipeline.custom(command(name), arguments).await.map_err(|e| e.details().to_owned())?;
         }
         let replies: Vec<Value> = pipeline.all().await.map_err(|e| e.details().to_owned())?;
         let reached = match (self.ack, replies.last()) {
@@ -208,7 +247,7 @@ impl Lane {
             (_, Some(Value::Array(reached))) => reached.first().and_then(Value::as_u64).map(|local| local > 0),
             _ => None,
         };
-        reached.ok_or_else(|| format!("{command} answered {:?}", replies.last()))
+        reached.ok_or_else(|| format!("{name} answered {:?}", replies.last()))
     }
 
     /// Whether barriers work at all. Says why not, once.
@@ -241,5 +280,22 @@ fn explain(ack: Ack, error: &str) -> String {
         format!("--ack {ack} needs SET on one key and WAIT or WAITAOF: check the ACL of this user; waiting")
     } else {
         format!("no acknowledgements: {error}; waiting")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_barrier_is_written_to_a_slot_that_the_server_holds() {
+        let key = BarrierKey::new("stoa:barrier");
+        key.hold(&[(0, 16_383)]);
+        assert_eq!(key.get(), "stoa:barrier", "who holds them all holds this one");
+        for slots in [[(0, 5_460), (9, 9)], [(5_461, 10_922), (1, 1)], [(77, 77), (16_383, 16_383)]] {
+            key.hold(&slots);
+            let held = slot(&key.get());
+            assert!(slots.iter().any(|(first, last)| (*first..=*last).contains(&held)), "{} {slots:?}", key.get());
+        }
     }
 }

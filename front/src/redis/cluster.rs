@@ -51,11 +51,14 @@ pub(super) async fn follow(
         if let Some(view) = choose(views) {
             let nodes: Vec<Server> = view.nodes.iter().chain(&seeds).cloned().collect();
             controls.keep(&nodes, |server| deployment.server(server));
-            let is_news = found.borrow().clone() != view.layout;
-            if is_news {
-                tracing::info!(epoch = view.epoch, shards = view.layout.0.len(), "the cluster's slots are known anew");
-                found.send_replace(view.layout);
-            }
+            found.send_if_modified(|known| {
+                let is_news = *known != view.layout;
+                if is_news {
+                    tracing::info!(epoch = view.epoch, shards = view.layout.0.len(), "the slots are known anew");
+                    *known = view.layout;
+                }
+                is_news
+            });
         }
         kick.wait(ROUND_INTERVAL_MIN, ROUND_INTERVAL).await;
     }

@@ -1,9 +1,10 @@
 //! Connections on which servers are asked who holds what: short questions with a short patience.
 
-use super::shard::{client, supervise};
+use super::client::{Tasks, client, command, once};
+use fred::clients::WithOptions;
 use fred::prelude::{Client, ClientLike, Error};
+use fred::types::Value;
 use fred::types::config::{Config, Server};
-use fred::types::{ClusterHash, CustomCommand, Value};
 use std::collections::HashMap;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -14,45 +15,34 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// One connection for questions. It ends when it is dropped.
 pub(super) struct Control {
-    pub(super) client: Client,
+    pub(super) client: WithOptions<Client>,
     _ends: DropGuard,
 }
 
 impl Control {
     /// Begins to connect.
-    pub(super) fn start(config: &Config, tasks: &TaskTracker) -> Result<Self, String> {
+    pub(super) fn start(config: &Config, tracker: &TaskTracker) -> Result<Self, String> {
         let (client, ends) = (client(config, ANSWER_TIMEOUT)?, CancellationToken::new());
-        let (connecting, ended) = (client.clone(), ends.clone());
-        tasks.spawn(async move {
-            ended.run_until_cancelled(supervise(connecting.clone(), "questions")).await;
-            let _ = connecting.quit().await;
-        });
-        Ok(Control { client, _ends: ends.drop_guard() })
+        Tasks::new(tracker, &ends).connect(client.clone(), "questions");
+        Ok(Control { client: once(&client, ANSWER_TIMEOUT), _ends: ends.drop_guard() })
     }
 
     /// Asks, once.
-    pub(super) async fn ask(&self, command: &'static str, words: &[&str]) -> Result<Value, Error> {
-        let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
+    pub(super) async fn ask(&self, name: &'static str, words: &[&str]) -> Result<Value, Error> {
         let words: Vec<Value> = words.iter().map(|word| Value::from(*word)).collect();
-        let options = fred::prelude::Options {
-            max_attempts: Some(1),
-            timeout: Some(ANSWER_TIMEOUT),
-            fail_fast: true,
-            ..Default::default()
-        };
-        self.client.with_options(&options).custom(command, words).await
+        self.client.custom(command(name), words).await
     }
 }
 
 /// Connections to all servers that may be asked.
 pub(super) struct Controls {
     by_server: HashMap<Server, Control>,
-    tasks: TaskTracker,
+    tracker: TaskTracker,
 }
 
 impl Controls {
-    pub(super) fn new(tasks: &TaskTracker) -> Self {
-        Controls { by_server: HashMap::new(), tasks: tasks.clone() }
+    pub(super) fn new(tracker: &TaskTracker) -> Self {
+        Controls { by_server: HashMap::new(), tracker: tracker.clone() }
     }
 
     /// Has connections to these, and to no others.
@@ -60,7 +50,7 @@ impl Controls {
         self.by_server.retain(|server, _| servers.contains(server));
         for server in servers {
             if !self.by_server.contains_key(server) {
-                match Control::start(&config(server), &self.tasks) {
+                match Control::start(&config(server), &self.tracker) {
                     Ok(control) => drop(self.by_server.insert(server.clone(), control)),
                     Err(error) => tracing::error!(%server, error, "a server cannot be asked"),
                 }

@@ -44,7 +44,7 @@ pub(super) async fn follow(
     let mut controls = Controls::new(&tasks);
     controls.keep(&hosts, |server| deployment.sentinel(server));
     for (_, control) in controls.iter() {
-        let (client, kick) = (control.client.clone(), kick.clone());
+        let (client, kick) = ((*control.client).clone(), kick.clone());
         tasks.spawn(async move { hear_of_switches(client, kick).await });
     }
     let mut adopted: Option<(u64, Server)> = None;

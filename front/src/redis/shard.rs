@@ -1,38 +1,27 @@
 //! One Redis server: a connection for commands, a connection for events.
 
 use super::barrier::{Barrier, Waits};
+use super::breaker::Breaker;
+use super::client::{Tasks, client, command, once};
 use super::subscriptions::Subscriptions;
 use super::watchdog::{self, Health};
 use crate::acks::Ack;
 use fred::clients::WithOptions;
-use fred::prelude::{
-    Builder, Client, ClientLike, ClientState, Error, ErrorKind, EventInterface, Options, ReconnectPolicy,
-};
-use fred::types::config::{Config, ConnectionConfig, PerformanceConfig, Server, TcpConfig};
-use fred::types::{ClusterHash, CustomCommand, RespVersion, Value};
+use fred::prelude::{Client, ClientLike, ClientState, Error, ErrorKind, EventInterface};
+use fred::types::Value;
+use fred::types::config::{Config, Server};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Time for a connection to come about, and for the commands of its set-up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for a command. That a server is gone the watchdog notices earlier, and then whoever waits hears so at once;
 /// what is late for another reason waits behind others, on a machine that has too much to do, and will come.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(4);
-/// Commands that wait in the library, in number: beyond it callers are told at once.
-const COMMANDS_MAX: usize = 10_000;
-/// Events that wait between the connection and the relay, in number. Beyond it the oldest are dropped, which is
-/// noticed and repaired; more would be allocated at the start.
-const EVENTS_MAX: usize = 16_384;
-/// Time between attempts to reconnect, in milliseconds, and its jitter.
-const RECONNECT_MS: u32 = 100;
-const RECONNECT_JITTER_MS: u32 = 50;
 /// Time in which a server that answers is connected to.
 const NEW: Duration = Duration::from_secs(2);
-/// Time before a client that ended for good is started anew.
-const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the shard should know of the deployment.
 #[derive(Debug, Clone)]
@@ -48,6 +37,8 @@ pub struct Profile {
 pub(super) enum ShardError {
     /// It was not reached, or did not answer in time; the command may have happened.
     Away,
+    /// It answers nothing in time, so it was not asked; nothing happened.
+    Overloaded,
     /// It does not do this now, and says why; nothing happened.
     NotNow(String),
     /// The room is moving, and this server is to be asked; nothing happened.
@@ -64,6 +55,7 @@ pub struct Shard {
     subscriptions: Arc<Subscriptions>,
     barriers: Vec<Barrier>,
     health: Arc<Health>,
+    breaker: Breaker,
     stops: CancellationToken,
     started: Instant,
 }
@@ -72,16 +64,9 @@ impl Shard {
     /// Begins to connect, and goes on until [`Shard::stop`].
     pub(super) fn start(config: Config, profile: Profile, tasks: &TaskTracker) -> Result<Arc<Self>, String> {
         let (commands, events) = (client(&config, COMMAND_TIMEOUT)?, client(&config, COMMAND_TIMEOUT)?);
-        let options = Options {
-            max_attempts: Some(1),
-            timeout: Some(COMMAND_TIMEOUT),
-            // While there is no connection the caller hears so at once.
-            fail_fast: true,
-            ..Options::default()
-        };
         let (health, stops) = (Arc::new(Health::default()), CancellationToken::new());
         let subscriptions = Arc::new(Subscriptions::new(health.events()));
-        let tasks = ShardTasks { tasks: tasks.clone(), stops: stops.clone() };
+        let tasks = Tasks::new(tasks, &stops);
         let barriers: Result<Vec<Barrier>, String> = profile
             .waits
             .acks
@@ -89,10 +74,11 @@ impl Shard {
             .map(|ack| Barrier::start(&config, &commands, &profile.waits, *ack, &tasks))
             .collect();
         let shard = Arc::new(Shard {
-            commands: commands.with_options(&options),
+            commands: once(&commands, COMMAND_TIMEOUT),
             subscriptions: subscriptions.clone(),
             barriers: barriers?,
             health: health.clone(),
+            breaker: Breaker::default(),
             stops,
             started: Instant::now(),
         });
@@ -113,63 +99,84 @@ impl Shard {
     }
 
     /// Runs a command, once.
-    pub(super) async fn call(&self, command: &'static str, args: Vec<Value>) -> Result<Value, ShardError> {
-        if self.commands.state() != ClientState::Connected {
-            return Err(ShardError::NotNow("there is no connection".to_owned()));
-        }
-        let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-        let gone = self.health.commands().gone();
-        let reply: Result<Value, ShardError> = tokio::select! {
-            biased;
-            reply = self.commands.custom(command, args) => reply.map_err(call_error),
-            () = gone => Err(ShardError::Away),
-        };
-        // A server that loads or does not take writes is not there for us, though it says so.
-        if reply.is_ok() {
-            self.health.commands().note();
-        }
-        reply
+    pub(super) async fn call(&self, name: &'static str, args: Vec<Value>) -> Result<Value, ShardError> {
+        self.answer(pin!(self.commands.custom(command(name), args))).await
     }
 
     /// Runs a command, once, and waits until what it wrote is where `ack` says.
     pub(super) async fn call_safely(
         &self,
-        command: &'static str,
+        name: &'static str,
         args: Vec<Value>,
         ack: Ack,
     ) -> Result<Value, ShardError> {
-        self.acknowledged(ack, self.call(command, args)).await
+        self.acknowledged(ack, pin!(self.call(name, args))).await
     }
 
     /// As [`Shard::call_safely`], for a room that is on its way to this server. The word that says so holds for the next
     /// command of the connection, so the two go out together.
     pub(super) async fn call_asking(
         &self,
-        command: &'static str,
+        name: &'static str,
         args: Vec<Value>,
         ack: Ack,
     ) -> Result<Value, ShardError> {
         let both = async {
             let pipeline = self.commands.pipeline();
-            for (word, args) in [("ASKING", Vec::new()), (command, args)] {
-                let word = CustomCommand::new_static(word, ClusterHash::FirstKey, false);
-                let _: () = pipeline.custom(word, args).await.map_err(call_error)?;
+            for (name, args) in [("ASKING", Vec::new()), (name, args)] {
+                let _: () = pipeline.custom(command(name), args).await?;
             }
             let mut replies: Vec<Result<Value, Error>> = pipeline.try_all().await;
-            replies.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no answer"))).map_err(call_error)
+            replies.pop().unwrap_or_else(|| Err(Error::new(ErrorKind::Protocol, "no answer")))
         };
-        self.acknowledged(ack, both).await
+        self.acknowledged(ack, pin!(self.answer(pin!(both)))).await
+    }
+
+    /// Waits for the answer to what is sent, for as long as one may come. The library's futures are large: they stay where
+    /// they are.
+    async fn answer(&self, sent: Pin<&mut impl Future<Output = Result<Value, Error>>>) -> Result<Value, ShardError> {
+        if self.commands.state() != ClientState::Connected {
+            return Err(ShardError::NotNow("there is no connection".to_owned()));
+        }
+        let now_ms = || self.started.elapsed().as_millis() as u64;
+        if !self.breaker.lets_pass(now_ms()) {
+            return Err(ShardError::Overloaded);
+        }
+        let gone = self.health.commands().gone();
+        let reply = tokio::select! {
+            biased;
+            reply = sent => reply,
+            () = gone => Err(Error::new(ErrorKind::Timeout, "the connection was given up")),
+        };
+        let is_late = |error: &Error| matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Backpressure);
+        if reply.as_ref().is_err_and(is_late) {
+            if self.breaker.failed(now_ms()) {
+                tracing::warn!("redis answers nothing in time; asking it less");
+            }
+        } else if is_answer(&reply) && self.breaker.answered() {
+            tracing::info!("redis answers in time again");
+        }
+        // A server that loads or does not take writes is not there for us, though it says so.
+        if reply.is_ok() {
+            self.health.commands().note();
+        }
+        reply.map_err(call_error)
     }
 
     async fn acknowledged(
         &self,
         ack: Ack,
-        call: impl Future<Output = Result<Value, ShardError>>,
+        call: Pin<&mut impl Future<Output = Result<Value, ShardError>>>,
     ) -> Result<Value, ShardError> {
         let Some(barrier) = self.barriers.iter().find(|barrier| barrier.ack == ack) else { return call.await };
         let connection = barrier.connection();
         let reply = call.await?;
         if barrier.pass(connection).await { Ok(reply) } else { Err(ShardError::Unacknowledged) }
+    }
+
+    /// The server holds these slots from now on.
+    pub(super) fn hold(&self, slots: &[(u16, u16)]) {
+        self.barriers.iter().for_each(|barrier| barrier.hold(slots));
     }
 
     /// Whether the server answers commands, as far as is known.
@@ -193,29 +200,6 @@ impl Shard {
     }
 }
 
-/// The tasks of a shard, which end with it.
-pub(super) struct ShardTasks {
-    tasks: TaskTracker,
-    stops: CancellationToken,
-}
-
-impl ShardTasks {
-    /// Works until the shard stops.
-    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stops = self.stops.clone();
-        self.tasks.spawn(async move { stops.run_until_cancelled(work).await });
-    }
-
-    /// Keeps a client connected until the shard stops.
-    pub(super) fn connect(&self, client: Client, what: &'static str) {
-        let stops = self.stops.clone();
-        self.tasks.spawn(async move {
-            stops.run_until_cancelled(supervise(client.clone(), what)).await;
-            let _ = client.quit().await;
-        });
-    }
-}
-
 /// Errors that say that the server does not do this now, or not any more.
 const NOT_NOW: [&str; 12] = [
     "LOADING",
@@ -231,6 +215,17 @@ const NOT_NOW: [&str; 12] = [
     "MOVED",
     "FENCED",
 ];
+
+/// Whether this came from the server, and not from the library or nobody.
+fn is_answer(reply: &Result<Value, Error>) -> bool {
+    reply.as_ref().map_or_else(|error| is_from_server(error.details()), |_| true)
+}
+
+/// The library's own sentences begin with a capital letter and go on in small ones.
+fn is_from_server(text: &str) -> bool {
+    let word = text.split_whitespace().next().unwrap_or_default();
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+}
 
 fn call_error(error: Error) -> ShardError {
     let text = error.details();
@@ -248,49 +243,10 @@ fn call_error(error: Error) -> ShardError {
         error.kind(),
         ErrorKind::IO | ErrorKind::Timeout | ErrorKind::Canceled | ErrorKind::Backpressure | ErrorKind::Routing
     );
-    // The library's own sentences begin with a capital letter and go on in small ones.
-    let from_server = !word.is_empty() && word.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    if away || !from_server {
+    if away || !is_from_server(text) {
         return ShardError::Away;
     }
     ShardError::Refused(text.to_owned())
-}
-
-/// A client that is not connected yet, whose commands take at most `timeout`.
-pub(super) fn client(config: &Config, timeout: Duration) -> Result<Client, String> {
-    let mut builder = Builder::from_config(Config { fail_fast: false, version: RespVersion::RESP3, ..config.clone() });
-    let mut policy = ReconnectPolicy::new_constant(0, RECONNECT_MS);
-    policy.set_jitter(RECONNECT_JITTER_MS);
-    builder.set_policy(policy);
-    builder.set_connection_config(ConnectionConfig {
-        connection_timeout: CONNECT_TIMEOUT,
-        internal_command_timeout: CONNECT_TIMEOUT,
-        max_command_attempts: 1,
-        max_command_buffer_len: COMMANDS_MAX,
-        reconnect_on_auth_error: true,
-        tcp: TcpConfig { nodelay: Some(true), ..TcpConfig::default() },
-        ..ConnectionConfig::default()
-    });
-    builder.set_performance_config(PerformanceConfig {
-        default_command_timeout: timeout,
-        broadcast_channel_capacity: EVENTS_MAX,
-        ..PerformanceConfig::default()
-    });
-    builder.build().map_err(|e| format!("the Redis client cannot be built: {}", e.details()))
-}
-
-/// Keeps a client alive: its task ends for good on some errors, and without it every command only times out.
-pub(super) async fn supervise(client: Client, what: &'static str) {
-    loop {
-        let ended = client.connect().await;
-        let error = match ended {
-            Ok(Ok(())) => "ended".to_owned(),
-            Ok(Err(error)) => error.details().to_owned(),
-            Err(error) => error.to_string(),
-        };
-        tracing::warn!(what, error, "the connection task to Redis ended; starting it again");
-        tokio::time::sleep(RESTART_PAUSE).await;
-    }
 }
 
 #[cfg(test)]

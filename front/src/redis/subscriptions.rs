@@ -4,10 +4,11 @@
 //! Subscriptions go out many at a time, one command for each channel: an answer then says of one channel that events
 //! flow, whichever server of a cluster holds it.
 
+use super::client::command;
 use super::watchdog::Pulse;
 use bytes::Bytes;
 use fred::prelude::{Client, ClientLike, EventInterface, PubsubInterface};
-use fred::types::{ClusterHash, CustomCommand, Message, Value};
+use fred::types::{Message, Value};
 use futures_util::future::join_all;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -254,8 +255,7 @@ impl Subscriptions {
 
 /// How many sharded subscriptions the server counts on this connection, if it says so.
 async fn held(client: &Client) -> Option<usize> {
-    let command = CustomCommand::new_static("CLIENT", ClusterHash::FirstKey, false);
-    let info: String = client.custom(command, vec!["INFO"]).await.ok()?;
+    let info: String = client.custom(command("CLIENT"), vec!["INFO"]).await.ok()?;
     info.split_whitespace().find_map(|field| field.strip_prefix("ssub=")?.parse().ok())
 }
 

@@ -3,29 +3,30 @@
 //! One server, sentinels and a cluster are the same here: a layout, which says which server holds which slots, and which
 //! somebody keeps up to date. A command goes to the server that holds its room. What a server did not do (the room has
 //! moved, it is no primary any more, it loads) is asked again, of whoever holds the room by then, as long as the
-//! caller's patience lasts; of what may have happened the caller hears at once, because only a write with an identity
-//! may be sent again.
+//! caller's patience lasts. What may have happened is asked again only if that is safe: a write that carries its
+//! writer's identity is. Of anything else the caller hears at once.
 
 use super::deployment::{Access, Deployment, Source};
 use super::layout::{Layout, slot};
+use super::line::{Lines, Ticket};
 use super::shard::{Profile, Shard, ShardError};
 use super::subscriptions::Listener;
 use super::{cluster, sentinel};
 use crate::acks::Ack;
+use crate::chance;
 use fred::types::Value;
 use fred::types::config::Server;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-/// Pause before a command is tried again, at first and at most; it doubles.
+/// Mean pause before a command is tried again, at first and at most; it doubles. Each is up to half shorter or longer,
+/// so that the rooms of a server do not all ask in one instant.
 const PAUSE_MIN: Duration = Duration::from_millis(25);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
-/// Commands that wait for a server at once, in number: beyond it callers are told at once.
-const WAITING_MAX: usize = 10_000;
 
 /// Makes whoever keeps the layout look again at once.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +44,19 @@ impl Kick {
     }
 }
 
+/// A command for the module.
+#[derive(Debug)]
+pub struct Call {
+    /// Its name.
+    pub command: &'static str,
+    /// Its arguments, the key first.
+    pub args: Vec<Value>,
+    /// Where what it writes has to be before it is answered.
+    pub ack: Ack,
+    /// Whether it is the same to have it done once or twice, as a write with its writer's identity is.
+    pub is_repeatable: bool,
+}
+
 /// Why a command has no answer.
 #[derive(Debug)]
 pub enum CallError {
@@ -54,21 +68,17 @@ pub enum CallError {
     Unacknowledged,
 }
 
-/// The servers as the layout says, and channels that no server holds now.
+/// The servers as the layout says.
 struct Table {
     shards: Vec<(Server, Arc<Shard>)>,
+    /// The server of each slot, by its number in the list; empty where the first one holds them all.
     by_slot: Vec<Option<u16>>,
 }
 
 impl Table {
     fn shard(&self, channel: &str) -> Option<&Arc<Shard>> {
-        let number =
-            if self.shards.len() == 1 && self.is_whole() { 0 } else { self.by_slot[usize::from(slot(channel))]? };
+        let number = if self.by_slot.is_empty() { 0 } else { self.by_slot[usize::from(slot(channel))]? };
         self.shards.get(usize::from(number)).map(|(_, shard)| shard)
-    }
-    /// Whether every slot has a server: then there is nothing to look up where there is one.
-    fn is_whole(&self) -> bool {
-        self.by_slot.is_empty()
     }
 }
 
@@ -82,7 +92,7 @@ pub struct ShardRouter {
     /// Channels that are wanted and that no server holds.
     stranded: Mutex<HashMap<Arc<str>, Arc<dyn Listener>>>,
     kick: Kick,
-    waiting: Semaphore,
+    lines: Lines,
 }
 
 impl ShardRouter {
@@ -101,10 +111,10 @@ impl ShardRouter {
             profile,
             patience,
             tasks: tasks.clone(),
-            table: RwLock::new(Arc::new(Table { shards: Vec::new(), by_slot: Layout::default().by_slot() })),
+            table: RwLock::new(Arc::new(Table { shards: Vec::new(), by_slot: Vec::new() })),
             stranded: Mutex::default(),
             kick: kick.clone(),
-            waiting: Semaphore::new(WAITING_MAX),
+            lines: Lines::default(),
         });
         let (found, layouts) = watch::channel(Layout::default());
         match deployment.source.clone() {
@@ -141,11 +151,12 @@ impl ShardRouter {
                 Some(shard) => shard,
                 None => Shard::start(self.deployment.server(&place.server), self.profile.clone(), &self.tasks)?,
             };
+            shard.hold(&place.slots);
             shards.push((place.server.clone(), shard));
         }
         let by_slot = layout.by_slot();
-        let is_whole = by_slot.iter().all(Option::is_some) && shards.len() == 1;
-        let table = Arc::new(Table { shards, by_slot: if is_whole { Vec::new() } else { by_slot } });
+        let is_one = shards.len() == 1 && by_slot.iter().all(Option::is_some);
+        let table = Arc::new(Table { shards, by_slot: if is_one { Vec::new() } else { by_slot } });
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table.clone();
         let mut moving: Vec<_> = stranded.drain().collect();
         for (server, shard) in &known.shards {
@@ -166,64 +177,77 @@ impl ShardRouter {
         Ok(())
     }
 
-    /// Runs a command on the server that holds `channel`'s room, and waits until what it wrote is where `ack` says.
-    pub async fn call(
-        &self,
-        channel: &str,
-        command: &'static str,
-        args: Vec<Value>,
-        ack: Ack,
-    ) -> Result<Value, CallError> {
+    /// Runs a command on the server that holds `channel`'s room, and waits until what it wrote is where it has to be.
+    ///
+    /// Commands of one room that have to be tried again keep their order.
+    pub async fn call(&self, channel: &str, call: Call) -> Result<Value, CallError> {
+        let ticket = self.lines.ticket();
+        if !self.lines.has(channel) {
+            match self.attempt(channel, &call).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => self.worth_another(error, &call)?,
+            }
+        }
+        // In a box: it is seldom needed, and large.
+        Box::pin(self.call_again(channel, ticket, call)).await
+    }
+
+    /// Tries for as long as the router is patient.
+    async fn call_again(&self, channel: &str, ticket: Ticket, call: Call) -> Result<Value, CallError> {
         let deadline = Instant::now() + self.patience;
+        let place = self.lines.stand(channel, ticket).ok_or(CallError::Away)?;
         let mut pause = PAUSE_MIN;
         loop {
-            let error = match self.table().shard(channel).filter(|shard| shard.answers()) {
-                Some(shard) => match shard.call_safely(command, args.clone(), ack).await {
-                    Ok(reply) => return Ok(reply),
-                    Err(ShardError::Asked(server)) => match self.ask(&server, command, args.clone(), ack).await {
-                        Ok(reply) => return Ok(reply),
-                        Err(error) => error,
-                    },
-                    Err(error) => error,
-                },
-                None => ShardError::NotNow("no server that answers holds this room".to_owned()),
+            let again = async {
+                tokio::time::sleep(pause / 2 + chance::jitter(pause)).await;
+                place.turn().await;
             };
-            match error {
-                ShardError::Refused(text) => return Err(CallError::Refused(text)),
-                ShardError::Unacknowledged => return Err(CallError::Unacknowledged),
-                ShardError::Away => {
-                    self.kick.kick();
-                    return Err(CallError::Away);
-                }
-                ShardError::NotNow(why) => {
-                    tracing::debug!(command, why, "trying again");
-                    self.kick.kick();
-                }
-                ShardError::Asked(_) => self.kick.kick(),
+            tokio::time::timeout_at(deadline, again).await.map_err(|_| CallError::Away)?;
+            match self.attempt(channel, &call).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => self.worth_another(error, &call)?,
             }
-            let Ok(_place) = self.waiting.try_acquire() else { return Err(CallError::Away) };
-            if Instant::now() + pause >= deadline {
-                return Err(CallError::Away);
-            }
-            tokio::time::sleep(pause).await;
             pause = (2 * pause).min(PAUSE_MAX);
         }
     }
 
-    /// Runs a command on the server that a room is moving to.
-    async fn ask(
-        &self,
-        server: &Server,
-        command: &'static str,
-        args: Vec<Value>,
-        ack: Ack,
-    ) -> Result<Value, ShardError> {
-        let table = self.table();
-        let shard = table.shards.iter().find(|(known, _)| known == server).map(|(_, shard)| shard);
-        match shard {
-            Some(shard) => shard.call_asking(command, args, ack).await,
-            None => Err(ShardError::NotNow(format!("{server} is not known to hold rooms"))),
+    /// As [`ShardRouter::call`], but once, and only if the server is there: for what nobody is to wait for.
+    pub async fn call_if_up(&self, channel: &str, call: Call) -> Result<Value, CallError> {
+        if !self.is_up(channel) {
+            return Err(CallError::Away);
         }
+        match self.attempt(channel, &call).await {
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(self.worth_another(error, &call).err().unwrap_or(CallError::Away)),
+        }
+    }
+
+    /// Tries once, at the server that holds the room and, if that one says so, at the one that the room is moving to.
+    async fn attempt(&self, channel: &str, call: &Call) -> Result<Value, ShardError> {
+        let table = self.table();
+        let Some(shard) = table.shard(channel).filter(|shard| shard.answers()) else {
+            return Err(ShardError::NotNow("no server that answers holds this room".to_owned()));
+        };
+        match shard.call_safely(call.command, call.args.clone(), call.ack).await {
+            Err(ShardError::Asked(server)) => match table.shards.iter().find(|(known, _)| *known == server) {
+                Some((_, shard)) => Box::pin(shard.call_asking(call.command, call.args.clone(), call.ack)).await,
+                None => Err(ShardError::NotNow(format!("{server} is not known to hold rooms"))),
+            },
+            answer => answer,
+        }
+    }
+
+    /// Whether a command may be tried again; else what its caller is told.
+    fn worth_another(&self, error: ShardError, call: &Call) -> Result<(), CallError> {
+        match error {
+            ShardError::Refused(text) => return Err(CallError::Refused(text)),
+            ShardError::Unacknowledged => return Err(CallError::Unacknowledged),
+            ShardError::Overloaded => return Err(CallError::Away),
+            ShardError::Away | ShardError::Asked(_) => {}
+            ShardError::NotNow(ref why) => tracing::debug!(command = call.command, why, "trying again"),
+        }
+        self.kick.kick();
+        if matches!(error, ShardError::Away) && !call.is_repeatable { Err(CallError::Away) } else { Ok(()) }
     }
 
     /// Wants the events of a channel from now on.

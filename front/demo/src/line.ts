@@ -2,23 +2,35 @@
 import type { Stoa } from "stoa";
 import { byId, make } from "./dom.js";
 
+/** The front that this page came from. */
+const OWN = new URL("./", location.href).href;
 /** No front in particular: the page's own first, and when one is gone the next. */
 const ANY = "any";
 
 export class Line {
   /** The switch is on: nothing leaves this window, and nothing comes. */
   isCut = false;
-  /** The addresses of the fronts, this page's own first. */
-  fronts: readonly string[] = [new URL("./", location.href).href];
+  /** The addresses of the fronts, in the same order on all pages. */
+  fronts: readonly string[] = [OWN];
   chosen = ANY;
   private at = 0;
   private wasOnline = true;
+
+  /** Goes on with the front that is in use. */
+  learn(fronts: readonly string[]): void {
+    const used = this.fronts[this.at % this.fronts.length] as string;
+    this.fronts = [...new Set([...fronts, OWN])];
+    this.at = this.fronts.indexOf(used);
+  }
 
   /** The WebSocket's address for the next attempt. */
   url(): string {
     const front = this.chosen === ANY ? this.fronts[this.at % this.fronts.length] : this.chosen;
     return new URL("ws", front).href;
   }
+
+  /** Called when it is known which fronts there are. */
+  named: () => void = () => undefined;
 
   /** Which one it is, where there are several. */
   readonly front = (): string => {
@@ -61,11 +73,12 @@ export function startLine(stoa: Stoa, line: Line): void {
     if (state === "online") line.succeeded();
   });
   void otherFronts().then((fronts) => {
-    line.fronts = [...new Set([...line.fronts, ...fronts])];
+    line.learn(fronts);
     if (line.fronts.length < 2) return;
     picker.append(option(ANY, "Any front"), ...line.fronts.map((front, i) => option(front, `Front ${i + 1}`)));
     for (const it of picker.options) if (it.value !== ANY) it.title = it.value;
     byId("fronts").hidden = false;
+    line.named();
   });
 }
 

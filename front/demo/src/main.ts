@@ -74,7 +74,7 @@ function enterRoom(guest: string): void {
 }
 
 /** The connection, in one word that says what it means for the person. */
-function startState(stoa: Stoa, room: DemoRoom, { front }: Line): void {
+function startState(stoa: Stoa, room: DemoRoom, own: Line): void {
   const line = byId("state");
   const again = byId("again");
   let wasConnected = false;
@@ -88,7 +88,7 @@ function startState(stoa: Stoa, room: DemoRoom, { front }: Line): void {
     if (stoa.state === "online") {
       wasConnected = true;
       refusedTokens = 0;
-      show("connected", `Connected${stoa.transport === "sse" ? " without WebSocket" : front()}`);
+      show("connected", `Connected${stoa.transport === "sse" ? " without WebSocket" : own.front()}`);
     } else if (change.reason === "CLOSED") show("cut", "Line cut");
     else if (stoa.state === "closed") {
       // A front that was started afresh does not know the old guests: be a new one.
@@ -109,6 +109,7 @@ function startState(stoa: Stoa, room: DemoRoom, { front }: Line): void {
     if (state === "refused") show("offline", "This room is not open to you");
   });
   stoa.on("error", (error) => console.info("stoa:", error.code, error.message));
+  own.named = () => update({});
   addEventListener("offline", () => update({}));
   addEventListener("online", () => update({}));
   again.addEventListener("click", () => stoa.open());

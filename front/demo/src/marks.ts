@@ -10,7 +10,8 @@ import { fromStoa } from "stoa/codemirror";
 /** How long what came is tinted: the style fades it out in this time. */
 const ARRIVED_MS = 5_000;
 
-const unsent = Decoration.mark({ class: "unsent" });
+/** It grows while somebody types at its end. */
+const unsent = Decoration.mark({ class: "unsent", inclusiveEnd: true });
 const arrived = Decoration.mark({ class: "arrived" });
 const clear = StateEffect.define<Decoration>();
 
@@ -30,7 +31,11 @@ export function marks(stoa: Stoa, document: Document): Extension {
       if (mark === undefined || !transaction.docChanged) return now;
       const added: ReturnType<typeof mark.range>[] = [];
       transaction.changes.iterChangedRanges((_fromA, _toA, from, to) => {
-        if (to > from) added.push(mark.range(from, to));
+        let isMarked = to === from;
+        now.between(from, to, (start, end, value) => {
+          isMarked ||= value === mark && start <= from && end >= to;
+        });
+        if (!isMarked) added.push(mark.range(from, to));
       });
       return now.update({ add: added, sort: true });
     },

@@ -17,6 +17,8 @@ import { fileURLToPath } from "node:url";
 
 /** The generator of fresh applications: a fixed version, so that it is this package that is tested and not the news. */
 const CREATE_VITE = "create-vite@8";
+/** The React that a fresh application has, and the oldest that is supported. */
+const REACTS = [undefined, "18"];
 const client = fileURLToPath(new URL("..", import.meta.url));
 const front = process.env.STOA_FRONT;
 const work = mkdtempSync(join(tmpdir(), "stoa-app-"));
@@ -96,11 +98,15 @@ try {
   writeFileSync(join(app, "src/App.tsx"), APP);
   const main = readFileSync(join(app, "src/main.tsx"), "utf8");
   assert.match(main, /<StrictMode>/, "a fresh application is in Strict Mode");
-  // Type-checks (tsc) and builds (vite).
-  npm(app, "run", "build", "--silent");
-  console.log("type-checked and built");
-  if (front === undefined) console.warn("\n*** THE FRESH APPLICATION WAS NOT RUN: STOA_FRONT is not set ***\n");
-  else await run(join(app, "dist"));
+  if (front === undefined) console.warn("\n*** THE FRESH APPLICATION IS NOT RUN: STOA_FRONT is not set ***\n");
+  for (const react of REACTS) {
+    if (react !== undefined) npm(app, "install", "--silent", ...["react", "react-dom", "@types/react", "@types/react-dom"].map((it) => `${it}@${react}`));
+    // Type-checks (tsc) and builds (vite).
+    npm(app, "run", "build", "--silent");
+    const { version } = JSON.parse(readFileSync(join(app, "node_modules/react/package.json"), "utf8"));
+    console.log(`React ${version}: type-checked and built`);
+    if (front !== undefined) await run(join(app, "dist"));
+  }
 } finally {
   rmSync(work, { recursive: true, force: true });
 }

@@ -73,9 +73,9 @@ export type Transport = "websocket" | "sse";
 export interface ConnectionOptions {
   /**
    * `wss://host/ws`. In a browser a path such as `/ws` is enough: it is taken from the page's own origin. A function is asked
-   * for each attempt: with it one may go from front to front.
+   * for each attempt, and told what that goes by: with it one may go from front to front.
    */
-  url: string | (() => string);
+  url: string | ((transport: Transport) => string);
   /** The JWT, or a function that gets one. Leave it out if something before the front adds it to the upgrade request. */
   token?: Token;
   /**
@@ -271,7 +271,7 @@ export class Connection {
     if (this.via === "websocket") return this.start(this.webSocket(), token);
     // What could not be loaded is tried again with the next attempt by plain HTTP.
     import("./sse.js").then(
-      (http) => attempt === this.attempt && this.start(this.make((url) => new (this.http = http).EventStream(url, () => this.owner.resume())), token),
+      (http) => attempt === this.attempt && this.start(this.make("sse", (url) => new (this.http = http).EventStream(url, () => this.owner.resume())), token),
       () => attempt === this.attempt && this.failed({ reason: "LOST" }),
     );
   }
@@ -288,13 +288,13 @@ export class Connection {
   }
 
   private webSocket(): WebSocketLike | undefined {
-    return this.make((url) => new (this.Socket as WebSocketConstructor)(url));
+    return this.make("websocket", (url) => new (this.Socket as WebSocketConstructor)(url));
   }
 
-  private make(dial: (url: string) => WebSocketLike): WebSocketLike | undefined {
+  private make(transport: Transport, dial: (url: string) => WebSocketLike): WebSocketLike | undefined {
     const { url } = this.options;
     try {
-      const socket = dial(absolute(typeof url === "string" ? url : url()));
+      const socket = dial(absolute(typeof url === "string" ? url : url(transport)));
       socket.binaryType = "arraybuffer";
       // Only `close` says how it ended; it always follows.
       socket.onerror = () => undefined;

@@ -170,7 +170,13 @@ function walk(list: HTMLElement, event: KeyboardEvent, leave: () => void): void 
   if (message === null) return;
   const all = [...list.querySelectorAll<HTMLElement>("li.message")];
   const parts = [message, ...message.querySelectorAll<HTMLElement>("button:not(:disabled)")];
-  const [step, among] = { ArrowUp: [-1, all], ArrowDown: [1, all], ArrowLeft: [-1, parts], ArrowRight: [1, parts] }[event.key] as [number, HTMLElement[]] | [];
+  const ways: Partial<Record<string, [step: number, among: HTMLElement[]]>> = {
+    ArrowUp: [-1, all],
+    ArrowDown: [1, all],
+    ArrowLeft: [-1, parts],
+    ArrowRight: [1, parts],
+  };
+  const [step, among] = ways[event.key] ?? [];
   if (event.key === "Escape") {
     if (target === message) leave();
     else message.focus();

@@ -1,5 +1,5 @@
 /** The line of this window: which front it goes to, and the switch that cuts it. */
-import type { Stoa } from "stoa";
+import type { Stoa, Transport } from "stoa";
 import { byId, make } from "./dom.js";
 
 /** The front that this page came from. */
@@ -23,8 +23,9 @@ export class Line {
     this.at = this.fronts.indexOf(used);
   }
 
-  /** The WebSocket's address for the next attempt. */
-  url(): string {
+  /** The WebSocket's address for the next attempt. Plain HTTP goes to the own front alone: pages may ask no other origin. */
+  url(transport: Transport): string {
+    if (transport === "sse") return new URL("ws", OWN).href;
     const front = this.chosen === ANY ? this.fronts[this.at % this.fronts.length] : this.chosen;
     return new URL("ws", front).href;
   }

@@ -59,7 +59,7 @@ function askName(): void {
 
 function enterRoom(guest: string): void {
   const line = new Line();
-  const stoa = connect({ url: () => line.url(), token: (why) => guestToken(guest, why) });
+  const stoa = connect({ url: (transport) => line.url(transport), token: (why) => guestToken(guest, why) });
   const room = stoa.room<Guest, Place>(name, { presence: { name: guest } });
   startState(stoa, room, line);
   startLine(stoa, line);

@@ -214,6 +214,75 @@ it("what is written without a connection arrives later, once", async () => {
   assert.equal(await ada.evaluate(() => document.querySelectorAll("#messages .message").length), 1);
 });
 
+it("where WebSockets do not come through, all goes on over plain HTTP, until one does", async () => {
+  const room = freshRoom();
+  const bo = await visitor("Bo", room);
+  const page = await (await browser.newContext()).newPage();
+  page.on("pageerror", (error) => faults.push(`Ada: ${error.message}`));
+  let isBlocked = true;
+  await page.routeWebSocket(/\/ws$/, (line) => (isBlocked ? line.close() : line.connectToServer()));
+  await page.goto(`${front}/?room=${room}`);
+  await page.fill("#name-input", "Ada");
+  await page.press("#name-input", "Enter");
+  await contains(page, "#state", "Connected without WebSocket");
+  await contains(page, "#people", "Bo");
+  await say(page, "over plain HTTP");
+  await contains(bo, "#messages", "over plain HTTP");
+  await page.waitForFunction(() => document.querySelector("#saved").textContent === "Saved");
+  await write(page, "Ada");
+  await write(bo, "Bo. ", "Control+Home");
+  const both = await agree(page, bo);
+  assert.ok(both.startsWith("Bo. Welcome") && both.endsWith("Ada"), both);
+  await bo.type("#chat-input", "I");
+  await contains(page, "#typing", "Bo is typing");
+  isBlocked = false;
+  await page.waitForFunction(() => document.querySelector("#state").textContent.startsWith("Connected") && !document.querySelector("#state").textContent.includes("without"), undefined, { timeout: 40_000 });
+  await say(page, "by WebSocket");
+  await contains(bo, "#messages", "by WebSocket");
+  assert.equal(await bo.evaluate(() => document.querySelectorAll("#messages .message").length), 2);
+  await page.close();
+});
+
+it("messages are answered, reacted to, written anew and deleted, with the mouse and with the keyboard", async () => {
+  const room = freshRoom();
+  const ada = await visitor("Ada", room);
+  const bo = await visitor("Bo", room);
+  await say(ada, "first");
+  await contains(bo, "#messages", "first");
+  const first = bo.locator("#messages .message", { hasText: "first" });
+  await first.hover();
+  await first.locator('.actions [data-do="reply"]').click();
+  await contains(bo, "#composing", "Reply to Ada");
+  await say(bo, "an answer");
+  await contains(ada, ".quote", "first");
+  assert.equal(await bo.isVisible("#composing"), false);
+
+  // From the line to write in back to the messages, along them, and to what can be done with one.
+  await ada.waitForSelector(".message.sent");
+  await ada.focus("#chat-input");
+  await ada.keyboard.press("Shift+Tab");
+  for (const key of ["ArrowUp", "ArrowRight", "Enter"]) await ada.keyboard.press(key);
+  await contains(bo, "#messages .reactions", "👍");
+  await bo.locator("#messages .reactions button").click();
+  await contains(ada, "#messages .reactions", "2");
+  assert.equal(await bo.locator("#messages .reactions button").getAttribute("aria-pressed"), "true");
+  await ada.keyboard.press("Escape");
+  await ada.keyboard.press("Escape");
+  assert.equal(await ada.evaluate(() => document.activeElement.id), "chat-input");
+  await ada.keyboard.press("ArrowUp");
+  assert.equal(await ada.inputValue("#chat-input"), "first");
+  await ada.keyboard.press("Escape");
+  assert.equal(await ada.inputValue("#chat-input"), "");
+  await ada.keyboard.press("ArrowUp");
+  await say(ada, "changed");
+  await contains(bo, "#messages", "changed edited");
+  await bo.waitForSelector(".readers");
+  const own = ada.locator("#messages .message", { hasText: "changed" }).first();
+  await own.hover();
+  await own.locator('.actions [data-do="delete"]').click();
+  await contains(bo, "#messages", "This message was deleted.");
+});
+
 it("a reload is the same person; a second window may be another one", async () => {
   const room = freshRoom();
   const ada = await visitor("Ada", room);

@@ -88,8 +88,8 @@ export default function App() {
 `;
 
 try {
-  npm(client, "run", "build", "--silent");
   const [{ filename, files, unpackedSize }] = JSON.parse(npm(client, "pack", "--json", "--pack-destination", work));
+  assert.ok(files.some(({ path }) => path === "LICENSE"), "what one may do with it is said in the package");
   for (const { path } of files) assert.match(path, /^(dist\/.+\.(js|d\.ts|map)|package\.json|README\.md|LICENSE.*)$/, "nothing else belongs into the package");
   console.log(`packed: ${files.length} files, ${unpackedSize} bytes`);
   npm(work, "exec", "--yes", "--", CREATE_VITE, "app", "--template", "react-ts", "--no-interactive");

@@ -117,13 +117,16 @@ export type RoomLike<Data extends object = JsonObject, Cursor = Json, Events ext
 function useRoomOf<Data extends object, Cursor, Events extends object>(room: RoomLike<Data, Cursor, Events> | undefined, options: RoomOptions<Data> = {}) {
   const stoa = useClient();
   const name = typeof room === "string" ? room : undefined;
-  // Who has joined it before this did leaves it, too.
-  const isShared = useMemo(() => ({ before: name !== undefined && stoa.has(name) }), [stoa, name]);
+  // Who has joined it before leaves it, too.
+  let wasThere = false;
   const named = useShared(name === undefined ? undefined : stoa, `room ${name ?? ""}`, {
-    make: () => stoa.room<Data, Cursor, Events>(String(name), options),
+    make: () => {
+      wasThere = stoa.has(String(name));
+      return stoa.room<Data, Cursor, Events>(String(name), options);
+    },
     isOver: ({ state }) => state === "left",
     end: (it) => {
-      if (!isShared.before) it.leave();
+      if (!wasThere) it.leave();
     },
   });
   return typeof room === "string" ? named : room;
@@ -247,12 +250,15 @@ export function useDocument<Data extends object = JsonObject, Cursor = Json, Eve
   options: DocumentOptions = {},
 ): DocumentStatus {
   const joined = useRoomOf(room) as Room<Data, Cursor, Events>;
-  const isOpen = useMemo(() => ({ before: joined.hasDoc(name) }), [joined, name]);
+  let wasOpen = false;
   const document = useShared(joined, `doc ${name}`, {
-    make: () => joined.doc(name, options),
+    make: () => {
+      wasOpen = joined.hasDoc(name);
+      return joined.doc(name, options);
+    },
     isOver: ({ state }) => state === "closed",
     end: (it) => {
-      if (!isOpen.before) it.close();
+      if (!wasOpen) it.close();
     },
   }) as Document;
   const actions = useMemo(() => bound(document, ...DOCUMENT_ACTIONS), [document]);
@@ -276,12 +282,15 @@ export function useMap<Values extends object = JsonObject, Data extends object =
   name: string,
 ): MapStatus<Values> {
   const joined = useRoomOf(room) as Room<Data, Cursor, Events>;
-  const isOpen = useMemo(() => ({ before: joined.hasDoc(`map:${name}`) }), [joined, name]);
+  let wasOpen = false;
   const map = useShared(joined, `map ${name}`, {
-    make: () => joined.map<Values>(name),
+    make: () => {
+      wasOpen = joined.hasDoc(`map:${name}`);
+      return joined.map<Values>(name);
+    },
     isOver: ({ state }) => state === "closed",
     end: (it) => {
-      if (!isOpen.before) it.close();
+      if (!wasOpen) it.close();
     },
   }) as SharedMap<Values>;
   const actions = useMemo(() => bound(map, "set", "delete"), [map]);

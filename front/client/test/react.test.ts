@@ -109,6 +109,24 @@ describe("rooms", () => {
     expect(room.state).toBe("joined");
   });
 
+  test("a room that the application leaves is joined anew by what is shown next, and left with it", async () => {
+    const stoa = client("ada");
+    const shown = show(stoa, () => [useRoom("lobby").room, usePresence("lobby")] as const);
+    await shown.draw();
+    await later(10);
+    const [first] = shown.last();
+    await act(async () => first.leave());
+    expect(shown.last()[0].state).toBe("left");
+    await shown.hide();
+    await shown.draw();
+    await later(10);
+    const [second] = shown.last();
+    expect([first.state, second.state, second === first]).toEqual(["left", "joined", false]);
+    await shown.hide();
+    await later(2_000);
+    expect(second.state).toBe("left");
+  });
+
   test("who is shut out sees why", async () => {
     front.grant("lobby", "ada", "none");
     const shown = show(client("ada"), () => useRoom("lobby"));

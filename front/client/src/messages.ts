@@ -43,7 +43,7 @@ export interface MessagesBounds extends OutboxBounds {
 }
 
 /** A part of this library that is loaded when it is needed. */
-const later = <T>(part: Promise<T>) => part.catch((): never => { throw new StoaError("OFFLINE", "a part of the client could not be loaded"); });
+const later = <T>(part: Promise<T>) => part.catch((): never => { throw new StoaError("OFFLINE", "a part of the client did not load"); });
 
 const NO_STREAMS: ReadonlyMap<number, MessageStream> = new Map();
 

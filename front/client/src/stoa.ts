@@ -314,8 +314,7 @@ const offline = () => new StoaError("OFFLINE", "there is no connection");
 
 /** 16 letters and digits: 82 bits, so two clients never draw the same. */
 function drawId(random: () => number): string {
-  const letters = "0123456789abcdefghijklmnopqrstuvwxyz";
-  return Array.from({ length: 16 }, () => letters.charAt(Math.floor(random() * letters.length))).join("");
+  return Array.from({ length: 16 }, () => Math.floor(random() * 36).toString(36)).join("");
 }
 
 /**

@@ -39,6 +39,24 @@ async fn every_shard_serves_its_rooms_and_any_redis_client_reaches_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_answered_is_on_a_replica_whichever_shard_holds_the_room() {
+    let cluster = Cluster::start(3, 1, Redis::options);
+    let front = Front::start_on(&cluster.url(0), |settings| settings.ack = "replica:1".parse().unwrap()).await;
+    let ada = Client::connect(front.port, &front::token("ada")).await;
+    let post = |room: &str| json!({"do": "msg.post", "room": room, "body": "hi", "client": "tab", "seq": 1});
+    for shard in 0..3 {
+        let room = cluster.room_on(shard, "hall");
+        ada.ok(json!({"do": "room.join", "room": room})).await;
+        ada.ok(post(&room)).await;
+        let replica = &cluster.nodes[cluster.replica_of(shard)];
+        let key = format!("stoa:{{{room}}}:log");
+        let mut there = replica.connect();
+        there.ok(&["READONLY"]);
+        assert_eq!(there.ok(&["MSG.RANGE", &key]).field("rev").int(), 1, "answered before the replica had it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_shard_that_is_handed_over_loses_nothing() {
     let cluster = Cluster::start(3, 1, Redis::options);
     let fronts = two_fronts(&cluster).await;

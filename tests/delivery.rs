@@ -7,30 +7,26 @@
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
-use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use serde_json::json;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use stoa_core::bounds::Bounds;
-use stoa_core::epoch::Position;
 use stoa_core::event::Kind;
-use stoa_core::op::{Operation, Unit};
 use stoa_front::settings::Secret;
 use stoa_harness::checker::check;
 use stoa_harness::damage;
-use stoa_harness::editor::apply;
-use stoa_harness::history::{End, Event, Fact, History, Recorder};
+use stoa_harness::ends::{Keepers, key};
+use stoa_harness::history::{Fact, History, Recorder};
 use stoa_harness::nemesis::{Plan, World};
 use stoa_harness::process::FrontProcess;
 use stoa_harness::proxy::Proxy;
-use stoa_harness::reader::{DOCUMENT, Role, full_name, known_messages, shown_people};
+use stoa_harness::reader::{DOCUMENT, Role};
 use stoa_harness::resuming::{Resuming, Surroundings};
 use stoa_harness::socket::Client;
 use stoa_harness::waiting::SOON;
-use stoa_harness::{Front, Redis, Reply, front, module};
+use stoa_harness::{Front, Redis, front, module};
 
 const FRONTS: usize = 3;
 const CLIENTS: usize = 16;
@@ -85,7 +81,10 @@ fn what_was_accepted_reaches_everybody_once_and_in_order_whatever_fails() {
     // What is written now shows that everything works again, to those who missed the last event, too.
     std::thread::sleep(Duration::from_secs(1));
     writing.store(false, Ordering::Relaxed);
-    let (history, settled_after) = settle(&world, &recorder);
+    let rooms: Vec<String> = ROOMS.iter().map(|room| (*room).to_owned()).collect();
+    let keepers = Keepers { rooms: &rooms, documents: DOCUMENTS, server: &|_| &world.redis };
+    let (mut history, settled_after) = keepers.settle(&world.clients, &recorder, CALM);
+    history.page = PAGE;
 
     let lost: usize = world.proxies.iter().map(Proxy::lost).sum();
     println!("{}, {lost} events swallowed, {} faults, calm after {settled_after:?}", figures(&history), plan.faults);
@@ -106,112 +105,13 @@ fn roles(client: usize) -> Vec<Role> {
             room: ROOMS[room].into(),
             posts_every: writes.then_some(Duration::from_millis(pace_ms)),
             body_bytes,
+            only_posts: false,
             edits_every: (room < DOCUMENTS && client % 3 != 2).then_some(Duration::from_millis(700)),
         }
     };
     let is_in =
         |room: &usize| if *room == 3 { matches!(client % 5, 0 | 3) } else { !(client + room).is_multiple_of(4) };
     (0..ROOMS.len()).filter(is_in).map(role).collect()
-}
-
-/// Waits until everybody stands where the server does, and says how long that took. Writes down what they show, and gives
-/// the history up to then.
-fn settle(world: &World, recorder: &Recorder) -> (History, Duration) {
-    let started = Instant::now();
-    loop {
-        let mut ends = heads(&world.redis);
-        let reached = |(stream, at): (&Arc<str>, &Position)| ends.get(stream).is_some_and(|end| end.is_reached(*at));
-        let arrived = |client: &Resuming| client.is_settled() && client.positions().iter().all(reached);
-        let late = started.elapsed() > CALM;
-        if late || world.clients.iter().all(arrived) {
-            world.clients.iter().for_each(Resuming::record_what_is_shown);
-            let records = recorder.records();
-            // Somebody may have come or gone meanwhile, and others may have heard of it.
-            if late || heads(&world.redis) == ends {
-                let took = started.elapsed();
-                read_histories(&world.redis, &mut ends);
-                return (History { records, ends, page: PAGE }, took);
-            }
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// Where the server's streams end, and who is here; the histories are left empty.
-fn heads(redis: &Redis) -> BTreeMap<Arc<str>, End> {
-    let mut ends = BTreeMap::new();
-    for (n, room) in ROOMS.iter().enumerate() {
-        let end = |head, events: Option<_>, shows| End { head, events, shows, knows: BTreeMap::new() };
-        let head = position(&redis.ok(&["MSG.RANGE", &key(room, "log"), "COUNT", "1"]));
-        ends.insert(full_name(room, "log"), end(head, Some(Vec::new()), None));
-
-        let list = redis.ok(&["PRESENCE.LIST", &key(room, "presence")]);
-        let members = list.field("members").json();
-        let people = members
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|m| (m["user"].as_str().unwrap(), m["connections"].as_u64().unwrap()));
-        let shows = Some(shown_people(people));
-        ends.insert(full_name(room, "presence"), end(position(&list), None, shows));
-
-        if n < DOCUMENTS {
-            let stream = format!("doc:{DOCUMENT}");
-            let head = position(&redis.ok(&["DOC.INFO", &key(room, &stream)]));
-            ends.insert(full_name(room, &stream), end(head, Some(Vec::new()), None));
-        }
-    }
-    ends
-}
-
-/// Reads the histories of logs and documents, and the texts.
-fn read_histories(redis: &Redis, ends: &mut BTreeMap<Arc<str>, End>) {
-    for (name, end) in ends {
-        let (room, stream) = name.split_once('/').unwrap();
-        let document = stream.starts_with("doc:");
-        let Some(events) = &mut end.events else { continue };
-        let frames = everything(redis, if document { "DOC.OPS" } else { "MSG.SINCE" }, &key(room, stream));
-        events.extend(frames.iter().filter_map(|frame| Event::read(stream, frame)));
-        end.knows = known_messages(frames.iter());
-        if document {
-            let text = redis.ok(&["DOC.GET", &key(room, stream)]).field("content").text();
-            assert_eq!(replay(&frames), text, "the operations in {room} do not make its text");
-            end.shows = Some(text);
-        }
-    }
-}
-
-/// All events of a stream, page by page.
-fn everything(redis: &Redis, command: &str, key: &str) -> Vec<Value> {
-    let mut frames = Vec::new();
-    let mut from = 0;
-    loop {
-        let page = redis.ok(&[command, key, &from.to_string()]);
-        assert_eq!(page.field("outcome").text(), "changes", "{page:?}");
-        frames.extend(page.field("events").items().chunks(2).map(|event| event[1].json()));
-        from = page.field("through").int();
-        if from == page.field("rev").int() {
-            return frames;
-        }
-    }
-}
-
-/// What operations make of an empty text.
-fn replay(frames: &[Value]) -> String {
-    let bounds = Bounds::default();
-    frames.iter().filter(|frame| frame["event"] == "doc.applied").fold(String::new(), |text, frame| {
-        let operation = Operation::parse(frame["op"].to_string().as_bytes(), Unit::Utf16, &bounds).unwrap();
-        apply(&text, &operation).unwrap_or_else(|| panic!("{frame} does not fit {text:?}"))
-    })
-}
-
-fn position(reply: &Reply) -> Position {
-    let text = format!("{}:{}", reply.field("epoch").text(), reply.field("rev").int());
-    text.parse().unwrap_or_else(|()| panic!("no position: {reply:?}"))
-}
-
-fn key(room: &str, stream: &str) -> String {
-    format!("stoa:{{{room}}}:{stream}")
 }
 
 fn env<T: FromStr>(name: &str) -> Option<T> {

@@ -9,13 +9,23 @@
 //! * [`Promise::Arrival`]: once everything is quiet, everybody stands at the head.
 //! * [`Promise::Agreement`]: and shows what the server holds; at one revision everybody got the same.
 //!
+//! Where servers fail ([`Terms`]), history may end before what somebody saw. Then nobody keeps what is no part of what
+//! remained: whoever saw it is told, by a snapshot that says so and only then; and what was accepted there is either not
+//! lost at all or sent again. That is in [`lost`].
+//!
 //! A kind of event is never looked at: what counts is from which revision it leads to which. [`crate::damage`] proves
 //! that each promise is really watched.
 
-use crate::history::{End, Event, Fact, History, Identity, Record, is_later_name};
+mod lost;
+
+use lost::Standing;
+pub use lost::count_lost;
+
+use crate::history::{End, Event, Fact, History, Identity, Record, Terms, is_later_name};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use stoa_core::epoch::{Epoch, Position};
 
 /// What was promised.
@@ -56,13 +66,12 @@ impl fmt::Display for Violation {
 pub fn check(history: &History) -> Vec<Violation> {
     let mut streams: BTreeMap<&Arc<str>, Stream<'_>> = BTreeMap::new();
     for record in history.records.iter().filter(|record| !record.stream.is_empty()) {
-        let stream = streams.entry(&record.stream).or_insert_with(|| Stream::new(&record.stream, history.page));
-        stream.take(record);
+        streams.entry(&record.stream).or_insert_with(|| Stream::new(&record.stream, history)).take(record);
     }
     for name in history.ends.keys() {
-        streams.entry(name).or_insert_with(|| Stream::new(name, history.page));
+        streams.entry(name).or_insert_with(|| Stream::new(name, history));
     }
-    streams.into_iter().flat_map(|(name, stream)| stream.end(history.ends.get(name))).collect()
+    streams.into_values().flat_map(Stream::end).collect()
 }
 
 /// Name, epoch, and the revisions between which it leads.
@@ -72,12 +81,16 @@ type Step<'h> = (&'h str, Epoch, u64, u64);
 struct Stream<'h> {
     name: &'h Arc<str>,
     page: u64,
+    terms: Terms,
+    end: Option<&'h End>,
     walks: BTreeMap<&'h Arc<str>, Walk<'h>>,
     fates: HashMap<&'h Identity, Fate<'h>>,
     /// What came under a name at a step from one revision to another.
     steps: HashMap<Step<'h>, (&'h Event, Option<&'h Record>)>,
     /// Changes that were accepted: of what, and where.
     touched: Vec<(u64, Position, &'h Record)>,
+    /// Writes that were accepted and are no part of what remained.
+    lost: Vec<(&'h Identity, Position, &'h Record)>,
     violations: Vec<Violation>,
 }
 
@@ -91,6 +104,10 @@ struct Walk<'h> {
     items: HashSet<u64>,
     shows: Option<(&'h str, &'h Record)>,
     knows: Option<(&'h BTreeMap<u64, String>, &'h Record)>,
+    /// What it was told first, since the last snapshot, that is no part of what remained.
+    phantom: Option<&'h Record>,
+    /// When it was told that history ended.
+    told: Vec<Duration>,
 }
 
 /// What became of one write.
@@ -107,14 +124,17 @@ struct Fate<'h> {
 }
 
 impl<'h> Stream<'h> {
-    fn new(name: &'h Arc<str>, page: u64) -> Self {
+    fn new(name: &'h Arc<str>, history: &'h History) -> Self {
         Stream {
             name,
-            page,
+            page: history.page,
+            terms: history.terms,
+            end: history.ends.get(name),
             walks: BTreeMap::new(),
             fates: HashMap::new(),
             steps: HashMap::new(),
             touched: Vec::new(),
+            lost: Vec::new(),
             violations: Vec::new(),
         }
     }
@@ -128,11 +148,18 @@ impl<'h> Stream<'h> {
         match &record.fact {
             Fact::Sent { identity, body } => self.sent(record, identity, *body),
             Fact::Accepted { identity, at, item, touched, duplicate } => {
+                match self.standing(*at) {
+                    Standing::Kept => {}
+                    Standing::Lost => return self.lose(record, identity, *at),
+                    Standing::Forgotten => return,
+                }
                 self.touched.extend(touched.map(|item| (item, *at, record)));
                 self.accepted(record, identity, *at, *item, *duplicate);
             }
             Fact::Refused { identity, code, retry } => {
-                if !retry {
+                // Who bases an edit on what was lost is told so, and gets the snapshot.
+                let is_told = self.terms != Terms::Steady && matches!(code.as_str(), "ROLLBACK" | "RESET");
+                if !retry && !is_told {
                     let what = format!("{}:{} was refused for good: {code}", identity.client, identity.seq);
                     self.broken(Promise::Kept, &record.client, what, &[Some(record)]);
                 }
@@ -208,13 +235,19 @@ impl<'h> Stream<'h> {
     }
 
     fn delivered(&mut self, record: &'h Record, event: &'h Event) {
+        let standing = self.standing(event.to);
         let walk = self.walk(record);
         let (before, last) = (walk.at.replace(event.to), walk.last.replace(record));
-        walk.items.extend(event.item);
         let fits = before.is_some_and(|at| at.rev == event.from && follows(event.to.epoch, at.epoch));
-        match walk.followed.last_mut() {
-            Some((_, to)) if fits => *to = event.to.rev,
-            _ => walk.followed.push((event.from, event.to.rev)),
+        if standing == Standing::Lost {
+            walk.phantom.get_or_insert(record);
+        }
+        if standing == Standing::Kept {
+            walk.items.extend(event.item);
+            match walk.followed.last_mut() {
+                Some((_, to)) if fits => *to = event.to.rev,
+                _ => walk.followed.push((event.from, event.to.rev)),
+            }
         }
         let evidence = &[last, Some(record)];
         let wrong = match before {
@@ -230,7 +263,7 @@ impl<'h> Stream<'h> {
             self.broken(promise, &record.client, what, evidence);
         }
         self.same_step(event, Some(record), &record.client);
-        if let (Some(identity), Some(item)) = (&event.identity, event.item) {
+        if let (Some(identity), Some(item)) = (&event.identity, event.item.filter(|_| standing == Standing::Kept)) {
             self.became(identity, item, Some(record), &record.client);
             self.same_body(identity, event, Some(record), &record.client);
         }
@@ -256,6 +289,7 @@ impl<'h> Stream<'h> {
 
     fn snapshot(&mut self, record: &'h Record, because: &str, at: Position) {
         let page = self.page;
+        let needed = self.history_ended(record, because);
         let walk = self.walk(record);
         let (before, last) = (walk.at.replace(at), walk.last.replace(record));
         walk.followed.push((at.rev, at.rev));
@@ -266,6 +300,10 @@ impl<'h> Stream<'h> {
             ("first" | "far", held) => {
                 let held = held.map_or("nothing".to_owned(), |held| held.to_string());
                 Some((Promise::Order, format!("a snapshot ({because}) that was not due: held {held}, got {at}")))
+            }
+            _ if needed == Some(true) => None,
+            (_, held) if needed == Some(false) => {
+                Some((Promise::Order, format!("a snapshot ({because}) although nothing of {held:?} was lost")))
             }
             (_, held) => Some((Promise::Kept, format!("history was lost ({because}): held {held:?}, got {at}"))),
         };
@@ -286,8 +324,8 @@ impl<'h> Stream<'h> {
     }
 
     /// Compares everything with what remained.
-    fn end(mut self, end: Option<&'h End>) -> Vec<Violation> {
-        let Some(end) = end else {
+    fn end(mut self) -> Vec<Violation> {
+        let Some(end) = self.end else {
             self.broken(Promise::Kept, &"".into(), "nothing remained of the stream".into(), &[]);
             return self.violations;
         };
@@ -295,6 +333,8 @@ impl<'h> Stream<'h> {
             self.remained(events, end.head);
             self.accepted_remains(events);
             self.nobody_missed(events);
+            self.lost_is_told_or_sent_again(events);
+            self.nobody_keeps_what_was_lost();
         }
         for (client, walk) in std::mem::take(&mut self.walks) {
             if !walk.at.is_some_and(|at| end.is_reached(at)) {

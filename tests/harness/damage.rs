@@ -29,6 +29,10 @@ pub enum Damage {
     ResetWithoutNeed,
     RefuseForGood,
     LieAboutAPosition,
+    LoseWhatWasAcknowledged,
+    ForgetALostWrite,
+    KeepWhatWasLost,
+    RollBackWithoutNeed,
 }
 
 /// All ways.
@@ -52,12 +56,19 @@ pub const ALL: [Damage; 17] = [
     Damage::LieAboutAPosition,
 ];
 
+/// Those that only a history with failovers can suffer; the first is none where writes are acknowledged from memory.
+pub const OF_FAILOVERS: [Damage; 4] =
+    [Damage::LoseWhatWasAcknowledged, Damage::ForgetALostWrite, Damage::KeepWhatWasLost, Damage::RollBackWithoutNeed];
+
 impl Damage {
     /// The promise that it breaks for certain.
     pub fn breaks(self) -> Promise {
         match self {
             Damage::DropADelivery | Damage::SwapTwoDeliveries => Promise::Order,
             Damage::ResetWithoutNeed | Damage::LieAboutAPosition => Promise::Order,
+            Damage::RollBackWithoutNeed => Promise::Order,
+            Damage::LoseWhatWasAcknowledged | Damage::ForgetALostWrite => Promise::Kept,
+            Damage::KeepWhatWasLost => Promise::Agreement,
             Damage::DuplicateADelivery | Damage::ReuseAnIdentity => Promise::Once,
             Damage::DropADeliveryAndCloseTheHole | Damage::LoseAnAcceptedWrite => Promise::Kept,
             Damage::ForgetAChange => Promise::Kept,
@@ -158,6 +169,52 @@ impl Damage {
                 let head = history.ends.get(&records[at].stream)?.head;
                 let Fact::Accepted { at, .. } = &mut records[at].fact else { return None };
                 at.rev = head.rev + 1;
+            }
+            Damage::LoseWhatWasAcknowledged | Damage::ForgetALostWrite => {
+                let ends = &history.ends;
+                let known = |record: &Record| match &record.fact {
+                    Fact::Accepted { at, item: Some(_), .. } => {
+                        record.stream.ends_with("/log") && ends[&record.stream].epochs.contains_key(&at.epoch)
+                    }
+                    _ => false,
+                };
+                let at = pick(records, rng, known)?;
+                let stream = records[at].stream.clone();
+                let Fact::Accepted { at, identity, .. } = &mut records[at].fact else { return None };
+                at.rev = ends[&stream].epochs[&at.epoch] + 1;
+                if self == Damage::ForgetALostWrite {
+                    let identity = identity.clone();
+                    let events = history.ends.get_mut(&stream)?.events.as_mut()?;
+                    let other = Identity { client: "nobody".into(), ..identity.clone() };
+                    events.iter_mut().filter(|event| event.identity.as_ref() == Some(&identity)).for_each(|event| {
+                        event.identity = Some(other.clone());
+                    });
+                }
+            }
+            Damage::KeepWhatWasLost => {
+                let ends = &history.ends;
+                let last = |(at, record): &(usize, &Record)| {
+                    let told =
+                        |r: &Record| of(r, &record.client, &record.stream) && matches!(r.fact, Fact::Snapshot { .. });
+                    event(record).is_some()
+                        && ends.get(&record.stream).is_some_and(|end| !end.epochs.is_empty())
+                        && !records[at + 1..].iter().any(told)
+                };
+                let at = records.iter().enumerate().rev().find(last)?.0;
+                event_mut(&mut records[at])?.to.epoch.id ^= 1;
+            }
+            Damage::RollBackWithoutNeed => {
+                let ends = &history.ends;
+                let remained = |record: &Record| {
+                    let end = ends.get(&record.stream);
+                    event(record).zip(end).is_some_and(|(event, end)| {
+                        end.epochs.get(&event.to.epoch).is_some_and(|last| event.to.rev <= *last)
+                    })
+                };
+                let at = pick(records, rng, remained)?;
+                let mut needless = records[at].clone();
+                needless.fact = Fact::Snapshot { because: "rollback".into(), at: event(&records[at])?.to };
+                records.insert(at + 1, needless);
             }
             Damage::ResetWithoutNeed => {
                 let (at, _) = pick_pair(records, rng)?;

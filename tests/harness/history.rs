@@ -4,13 +4,13 @@
 //! event is what says from which revision it leads to which.
 
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use stoa_core::epoch::Position;
+use stoa_core::epoch::{Epoch, Position};
 
 /// Names a write: the client's id and its sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -119,6 +119,26 @@ pub struct End {
     pub shows: Option<String>,
     /// What is true of single things; who knows of one has to know this.
     pub knows: BTreeMap<u64, String>,
+    /// The last revision that remained of each epoch. Empty: nobody asked, since nothing can be lost.
+    pub epochs: HashMap<Epoch, u64>,
+}
+
+impl Default for End {
+    fn default() -> End {
+        End { head: Position::START, events: None, shows: None, knows: BTreeMap::new(), epochs: HashMap::new() }
+    }
+}
+
+/// What is promised of history while servers fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Terms {
+    /// None is ever lost.
+    #[default]
+    Steady,
+    /// What was answered stays; what was only announced may be lost, and everybody is told.
+    Acknowledged,
+    /// What was answered may be lost, too; everybody is told, and its writer sends it again.
+    Memory,
 }
 
 /// All that happened.
@@ -128,6 +148,8 @@ pub struct History {
     pub records: Vec<Record>,
     /// What remained, by room and stream.
     pub ends: BTreeMap<Arc<str>, End>,
+    /// What was promised.
+    pub terms: Terms,
     /// How many missed events somebody who comes back is given for certain; who missed more may get a snapshot.
     pub page: u64,
 }
@@ -253,7 +275,8 @@ impl History {
         let inside = |stream: &str| stream.split_once('/').is_some_and(|(of, _)| of == room);
         let records = self.records.iter().filter(|record| inside(&record.stream)).cloned().collect();
         let ends = self.ends.iter().filter(|(stream, _)| inside(stream));
-        History { records, ends: ends.map(|(stream, end)| (stream.clone(), end.clone())).collect(), page: self.page }
+        let ends = ends.map(|(stream, end)| (stream.clone(), end.clone())).collect();
+        History { records, ends, terms: self.terms, page: self.page }
     }
 
     /// Writes everything as JSON lines: the records in order, then what remained of each stream.
@@ -265,7 +288,10 @@ impl History {
         for (stream, end) in &self.ends {
             let events: Option<Vec<Value>> =
                 end.events.as_ref().map(|events| events.iter().map(Event::to_json).collect());
-            let end = json!({"end": **stream, "head": end.head.to_string(), "shows": end.shows, "events": events});
+            let epochs: BTreeMap<String, u64> =
+                end.epochs.iter().map(|(epoch, rev)| (epoch.to_string(), *rev)).collect();
+            let end = json!({"end": **stream, "head": end.head.to_string(), "shows": end.shows, "events": events,
+                             "epochs": epochs});
             let _ = writeln!(lines, "{end}");
         }
         let path = directory.join(name);

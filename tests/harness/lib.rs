@@ -21,6 +21,7 @@ pub mod furnished;
 pub mod http;
 pub mod issuer;
 pub mod module;
+pub mod network;
 pub mod openssl;
 pub mod payload;
 pub mod process;
@@ -38,6 +39,7 @@ pub mod waiting;
 
 pub mod checker;
 pub mod damage;
+pub mod ends;
 pub mod history;
 pub mod nemesis;
 pub mod reader;

@@ -3,6 +3,8 @@
 //! The plan is made before anything happens, so a seed repeats it. What the machine's timing makes of it is not in the
 //! seed.
 
+pub mod servers;
+
 use crate::process::FrontProcess;
 use crate::proxy::Proxy;
 use crate::redis::{Ending, Redis};

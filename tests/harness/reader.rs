@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Map, Value, json};
 use shown::Message;
 pub use shown::{known_messages, shown_people};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stoa_core::epoch::Position;
@@ -27,6 +27,11 @@ const AGAIN_ONE_IN: u32 = 12;
 /// Pause before a write that was refused for now is sent again.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
 
+/// Messages that are remembered in case that they are lost, in number: fewer than the sequences that a stream remembers.
+const ACCEPTED_MAX: usize = 48;
+/// What was accepted and is not seen after this time may be lost: it is sent again.
+const UNSEEN_MAX: Duration = Duration::from_secs(3);
+
 /// What a client does in a room.
 #[derive(Debug, Clone)]
 pub struct Role {
@@ -36,6 +41,8 @@ pub struct Role {
     pub posts_every: Option<Duration>,
     /// How many bytes its messages have.
     pub body_bytes: usize,
+    /// It only posts, and changes nothing of what was said.
+    pub only_posts: bool,
     /// Mean time between two edits; `None`: it has the document closed.
     pub edits_every: Option<Duration>,
 }
@@ -48,10 +55,19 @@ enum Asked {
 }
 
 /// A write to a log.
+#[derive(Clone)]
 struct Write {
     identity: Identity,
     /// Its fields, beside the room and the identity.
     fields: Value,
+}
+
+/// A message that was accepted.
+struct Accepted {
+    write: Write,
+    at: Position,
+    /// When the answer came; `None` once its event came, too.
+    unseen_since: Option<Instant>,
 }
 
 struct Document {
@@ -72,6 +88,13 @@ struct Room {
     seq: u64,
     unanswered: Option<(Write, Option<Instant>)>,
     again: Vec<(Instant, Write)>,
+    only_posts: bool,
+    /// The last messages that were accepted, oldest first: a primary may be lost together with them.
+    accepted: VecDeque<Accepted>,
+    /// The sequences of its last messages that came, and the revisions at which they stand.
+    seen: BTreeMap<u64, u64>,
+    /// What was lost, or may have been: sent again before anything new.
+    lost: VecDeque<Write>,
     messages: BTreeMap<u64, Message>,
     own: Vec<u64>,
     document: Option<Document>,
@@ -101,6 +124,10 @@ impl Reader {
             seq: 0,
             unanswered: None,
             again: Vec::new(),
+            only_posts: role.only_posts,
+            accepted: VecDeque::new(),
+            seen: BTreeMap::new(),
+            lost: VecDeque::new(),
             messages: BTreeMap::new(),
             own: Vec::new(),
             document: role.edits_every.map(|every| Document {
@@ -203,7 +230,7 @@ impl Reader {
     pub fn is_settled(&self) -> bool {
         self.rooms.iter().all(|room| {
             let edited = room.document.as_ref().is_none_or(|document| document.editor.is_settled());
-            room.unanswered.is_none() && edited
+            room.unanswered.is_none() && room.lost.is_empty() && edited
         })
     }
 
@@ -264,6 +291,9 @@ impl Reader {
                 let editor = self.rooms[room].document.as_mut().map(|document| &mut document.editor);
                 let present = editor.filter(|editor| vain && editor.client() == &*identity.client);
                 let taken = present.map_or(Ok(()), |editor| editor.was_in_vain(seq, at.rev));
+                // Its event may be lost with a primary: then nobody would ever say so.
+                let send_at = Instant::now() + UNSEEN_MAX;
+                self.rooms[room].document.iter_mut().for_each(|document| document.send_at = Some(send_at));
                 let item = (!vain).then_some(at.rev);
                 self.record(room, &stream, Fact::Accepted { identity, at, item, touched: None, duplicate });
                 self.note_broken(room, &stream, taken);
@@ -279,8 +309,15 @@ impl Reader {
         let is_post = ok.get("changed").is_none();
         if changed {
             let (item, touched) = if is_post { (n, None) } else { (None, n) };
-            let duplicate = ok["duplicate"] == true;
+            let (identity, duplicate) = (identity.clone(), ok["duplicate"] == true);
             self.record(room, "log", Fact::Accepted { identity, at, item, touched, duplicate });
+        }
+        if is_post {
+            let sent = self.rooms[room].unanswered.as_ref().map(|(write, _)| write);
+            if let Some(write) = sent.filter(|write| !again && write.identity == identity).cloned() {
+                let is_kept = ok["duplicate"] == true;
+                self.rooms[room].remember(write, at, is_kept);
+            }
         }
         if again {
             return;
@@ -309,9 +346,14 @@ impl Reader {
             return;
         };
         *held = event.to;
+        let (identity, rev) = (event.identity.clone(), event.to.rev);
         self.record(room, stream, Fact::Delivered(event));
         let room_state = &mut self.rooms[room];
         if stream == "log" {
+            identity
+                .filter(|identity| *identity.client == *self.name)
+                .iter()
+                .for_each(|own| room_state.saw(own.seq, rev));
             room_state.take_message(frame);
         } else if stream == "presence" {
             // Who left and came back since `from` is in both lists.
@@ -341,8 +383,16 @@ impl Reader {
             }
             (Some("snapshot"), Some(at)) => {
                 let because = part["because"].as_str().unwrap_or("no reason").to_owned();
+                let end = match because.as_str() {
+                    "rollback" => part["history_end"].as_u64(),
+                    "reset" => Some(0),
+                    _ => None,
+                };
                 self.record(room, stream, Fact::Snapshot { because, at });
                 self.rooms[room].held.insert(stream.into(), at);
+                if let Some(end) = end.filter(|_| stream == "log") {
+                    self.rooms[room].lose_after(end);
+                }
                 self.load(room, stream, part);
             }
             _ => self.lose(room, stream),

@@ -6,7 +6,7 @@ use crate::waiting::{self, SOON};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -97,6 +97,7 @@ impl RedisOptions {
                 directory: directory.path().to_owned(),
                 options: self.clone(),
                 control: Mutex::new(None),
+                is_paused: AtomicBool::new(false),
                 _owned: None,
             };
             if redis.launch() {
@@ -116,6 +117,7 @@ pub struct Redis {
     directory: PathBuf,
     options: RedisOptions,
     control: Mutex<Option<Connection>>,
+    is_paused: AtomicBool,
     _owned: Option<TempDir>,
 }
 
@@ -147,9 +149,16 @@ impl Redis {
     #[track_caller]
     pub fn call(&self, words: &[&str]) -> Reply {
         let mut control = self.control();
+        let was_open = control.is_some();
         let connection = control.get_or_insert_with(|| Connection::to(self.port).unwrap());
         match connection.try_call(words) {
             Ok(reply) => reply,
+            // Sentinels end everybody's connections when a server becomes a replica.
+            Err(e) if was_open && e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                *control = None;
+                drop(control);
+                self.call(words)
+            }
             Err(e) => {
                 *control = None;
                 drop(control);
@@ -238,6 +247,7 @@ impl Redis {
             let _ = process.kill();
             let _ = process.wait();
         }
+        self.is_paused.store(false, Ordering::Relaxed);
         *self.control() = None;
     }
 
@@ -261,6 +271,17 @@ impl Redis {
         let signal = if is_paused { "-STOP" } else { "-CONT" };
         let pid = self.process.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+        self.is_paused.store(is_paused, Ordering::Relaxed);
+    }
+
+    /// Gives up the connection that its own methods use: the next one of them makes another.
+    pub fn hang_up(&self) {
+        *self.control() = None;
+    }
+
+    /// Whether it can answer.
+    pub fn is_awake(&self) -> bool {
+        self.is_running() && !self.is_paused.load(Ordering::Relaxed)
     }
 
     /// Where its files are.

@@ -25,6 +25,8 @@ pub struct Talk {
 pub struct Written {
     /// The bodies that were acknowledged, in order.
     pub acknowledged: Vec<String>,
+    /// When each of them was.
+    pub times: Vec<Instant>,
     /// The longest time between two acknowledgements.
     pub longest_gap: Duration,
     /// How often a write was refused for the moment.
@@ -81,6 +83,7 @@ async fn write(client: Client, room: String, ends: Arc<AtomicBool>) -> Written {
         written.longest_gap = written.longest_gap.max(last.elapsed());
         last = Instant::now();
         written.acknowledged.push(body);
+        written.times.push(last);
         if ends.load(Ordering::Relaxed) {
             return written;
         }

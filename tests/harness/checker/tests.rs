@@ -1,7 +1,7 @@
 //! The checker against histories whose faults are known.
 
 use super::*;
-use crate::damage::{ALL, Damage};
+use crate::damage::{ALL, Damage, OF_FAILOVERS};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::time::Duration;
@@ -97,7 +97,13 @@ impl Story {
         }
         let events = (1..=self.head).map(posted).collect();
         let knows = BTreeMap::from([(1, "one".into()), (2, "two".into())]);
-        let end = End { head: position(self.head), events: Some(events), shows: Some("this".into()), knows };
+        let end = End {
+            head: position(self.head),
+            events: Some(events),
+            shows: Some("this".into()),
+            knows,
+            ..End::default()
+        };
         self.history.ends.insert(LOG.into(), end);
         self.history
     }
@@ -181,6 +187,68 @@ fn a_rollback_breaks_what_was_promised_of_a_server_that_loses_nothing() {
     let mut history = story.end();
     history.records.retain(|record| &*record.client == "ada");
     assert!(broken(&history).contains(&Promise::Kept));
+}
+
+/// After eight posts a primary opens an epoch and dies with it: its two posts, which Bo saw too, are lost, and Ada writes
+/// both again.
+fn failed_over(terms: Terms) -> History {
+    let old = Epoch { number: 2, id: 9 };
+    let phantom = |seq: u64| Event { to: Position { epoch: old, rev: seq }, ..posted(seq) };
+    let mut story = Story::new();
+    story.begin("ada");
+    story.begin("bo");
+    (0..8).for_each(|_| story.post(&["ada", "bo"]));
+    for seq in [9, 10] {
+        story.tell("ada", Fact::Sent { identity: identity(seq), body: phantom(seq).body });
+        ["ada", "bo"].iter().for_each(|reader| story.tell(reader, Fact::Delivered(phantom(seq))));
+        if terms == Terms::Memory {
+            let at = phantom(seq).to;
+            let identity = identity(seq);
+            story.tell("ada", Fact::Accepted { identity, at, item: Some(seq), touched: None, duplicate: false });
+        }
+    }
+    for client in ["ada", "bo"] {
+        story.tell(client, Fact::Snapshot { because: "rollback".into(), at: position(8) });
+    }
+    (0..8).for_each(|_| story.post(&["ada", "bo"]));
+    story.history.terms = terms;
+    let mut history = story.end();
+    let epoch = position(1).epoch;
+    history.ends.get_mut(LOG).unwrap().epochs.insert(epoch, 16);
+    history
+}
+
+#[test]
+fn what_a_failover_loses_may_be_lost_where_it_is_told() {
+    for terms in [Terms::Acknowledged, Terms::Memory] {
+        let violations = check(&failed_over(terms));
+        assert!(violations.is_empty(), "{terms:?}: {}", violations[0]);
+        assert_eq!(count_lost(&failed_over(terms)), if terms == Terms::Memory { 2 } else { 0 });
+    }
+    let strict = History { terms: Terms::Acknowledged, ..failed_over(Terms::Memory) };
+    assert_eq!(broken(&strict), [Promise::Kept], "what was acknowledged is lost");
+}
+
+#[test]
+fn who_is_not_told_of_a_loss_is_noticed() {
+    let mut history = failed_over(Terms::Memory);
+    let told = |record: &Record| {
+        &*record.client == "bo" && matches!(&record.fact, Fact::Snapshot { because, .. } if because == "rollback")
+    };
+    history.records.retain(|record| !told(record));
+    assert!(broken(&history).contains(&Promise::Agreement));
+}
+
+#[test]
+fn every_damage_to_a_history_with_a_failover_is_noticed() {
+    for damage in OF_FAILOVERS {
+        for seed in 0..50 {
+            let good = failed_over(Terms::Acknowledged);
+            let damaged = damage.inflict(&good, &mut SmallRng::seed_from_u64(seed)).unwrap();
+            let found = broken(&damaged);
+            assert!(found.contains(&damage.breaks()), "{damage:?} with seed {seed} was taken for {found:?}");
+        }
+    }
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! What a client writes, and when.
 
-use super::{Asked, DOCUMENT, Reader, Room, Write};
+use super::{ACCEPTED_MAX, Accepted, Asked, DOCUMENT, Reader, Room, UNSEEN_MAX, Write};
 use crate::editor::{apply, replace};
 use crate::history::{Fact, Identity, digest};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use stoa_core::epoch::Position;
 
 /// A text beyond this many characters shrinks rather than grows.
 const TEXT_CHARS: usize = 300;
@@ -20,6 +22,7 @@ impl Reader {
 
     /// Writes to the log that are due.
     pub(super) fn due_writes(&mut self, at: usize, now: Instant, writing: bool, frames: &mut Vec<Value>) {
+        self.rooms[at].send_lost_again(now);
         if let Some((every, bytes)) = self.rooms[at].posts
             && writing
             && self.rooms[at].unanswered.is_none()
@@ -93,10 +96,53 @@ impl Reader {
     }
 }
 
+impl Room {
+    /// A message was accepted; `is_kept` if it was before, so that it is not lost.
+    pub(super) fn remember(&mut self, write: Write, at: Position, is_kept: bool) {
+        self.accepted.retain(|accepted| accepted.write.identity != write.identity);
+        if self.accepted.len() == ACCEPTED_MAX {
+            self.accepted.pop_front();
+        }
+        let is_seen = is_kept || self.seen.get(&write.identity.seq) == Some(&at.rev);
+        self.accepted.push_back(Accepted { write, at, unseen_since: (!is_seen).then(Instant::now) });
+    }
+
+    /// An own message came.
+    pub(super) fn saw(&mut self, seq: u64, rev: u64) {
+        if self.seen.len() == ACCEPTED_MAX {
+            self.seen.pop_first();
+        }
+        self.seen.insert(seq, rev);
+        let accepted = self.accepted.iter_mut().find(|accepted| accepted.write.identity.seq == seq);
+        accepted.into_iter().for_each(|accepted| accepted.unseen_since = None);
+    }
+
+    /// History ended at this revision: what was accepted after it may be no part of it.
+    pub(super) fn lose_after(&mut self, end: u64) {
+        let (lost, kept) = self.accepted.drain(..).partition(|accepted| accepted.at.rev > end);
+        self.accepted = kept;
+        self.seen.retain(|_, rev| *rev <= end);
+        let lost: VecDeque<Accepted> = lost;
+        self.lost.extend(lost.into_iter().map(|accepted| accepted.write));
+    }
+
+    /// Sends what was lost again, one after the other, before anything new.
+    fn send_lost_again(&mut self, now: Instant) {
+        let is_due = |accepted: &Accepted| accepted.unseen_since.is_some_and(|since| since + UNSEEN_MAX <= now);
+        while let Some(at) = self.accepted.iter().position(is_due) {
+            self.lost.extend(self.accepted.remove(at).map(|accepted| accepted.write));
+        }
+        if self.unanswered.is_none() {
+            self.unanswered = self.lost.pop_front().map(|write| (write, Some(now)));
+        }
+    }
+}
+
 /// Somebody says something, mostly, or changes what was said.
 fn any_write(room: &Room, identity: &Identity, bytes: usize, rng: &mut SmallRng) -> Value {
     let text = format!("{}-{} {}", identity.client, identity.seq, "x".repeat(bytes));
-    match rng.random_range(0..10) {
+    let what = if room.only_posts { 9 } else { rng.random_range(0..10) };
+    match what {
         0 | 1 if !room.own.is_empty() => {
             let at = rng.random_range(0..room.own.len());
             json!({"do": "msg.edit", "n": room.own[at], "body": {"text": text}})

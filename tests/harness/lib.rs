@@ -7,8 +7,9 @@
 //! how people really typed.
 //!
 //! What proves that nothing is lost, doubled or reordered: [`process`] runs fronts that can be killed and stopped,
-//! [`proxy`] loses single events, [`nemesis`] draws and inflicts faults, [`reader`] and [`resuming`] are a client that
-//! always comes back, [`history`] is what it writes down, [`checker`] judges that, and [`damage`] judges the checker.
+//! [`network`] cuts servers off from each other, [`proxy`] loses single events, [`nemesis`] draws and inflicts faults,
+//! [`reader`] and [`resuming`] are a client that always comes back, [`history`] is what it writes down, [`ends`] what
+//! remains, [`checker`] judges that, and [`damage`] judges the checker.
 //!
 //! *Invariant*: whatever a test started ends with it, also when it panics or is killed; no port is fixed; nothing
 //! waits by sleeping and hoping, everything polls with a deadline (see [`assert_eventually!`]).

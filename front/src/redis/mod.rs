@@ -2,10 +2,10 @@
 //! keeps them alive. [`topology`] routes by a layout, which is fixed, or what sentinels or the nodes of a cluster
 //! are found to agree on.
 //!
-//! The client library is used as a plain connection ([`client`]). It never repeats a command (a repetition without the
+//! The client library is used as a plain connection (`client`). It never repeats a command (a repetition without the
 //! writer's identity could happen twice), never restores subscriptions (it loses some), and its own check for dead
 //! connections is not relied on (traffic defeats it): [`shard`], [`subscriptions`] and [`watchdog`] do that here.
-//! [`barrier`] waits for replicas and disks, [`breaker`] stops asking a server that answers nothing in time, [`line`]
+//! [`barrier`] waits for replicas and disks, `breaker` stops asking a server that answers nothing in time, `line`
 //! keeps what is tried again in order.
 
 pub mod barrier;

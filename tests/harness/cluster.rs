@@ -27,7 +27,7 @@ fn alone() -> MutexGuard<'static, ()> {
 pub struct Setup {
     /// Time without an answer after which a server counts as gone, in milliseconds.
     pub gone_after_ms: u64,
-    /// Whether there is a [network] between them. It takes a runtime.
+    /// Whether there is a network between them. It takes a runtime.
     pub has_network: bool,
 }
 

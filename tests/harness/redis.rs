@@ -154,7 +154,7 @@ impl Redis {
         match connection.try_call(words) {
             Ok(reply) => reply,
             // Sentinels end everybody's connections when a server becomes a replica.
-            Err(e) if was_open && e.kind() == std::io::ErrorKind::UnexpectedEof => {
+            Err(e) if was_open && is_cut(&e) => {
                 *control = None;
                 drop(control);
                 self.call(words)
@@ -375,6 +375,12 @@ impl Drop for Redis {
             let _ = process.wait();
         }
     }
+}
+
+/// Whether the other side ended the connection.
+fn is_cut(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
 }
 
 /// A port that is free now. Outside the range from which the kernel takes the ports of outgoing connections, so that

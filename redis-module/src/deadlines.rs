@@ -161,6 +161,11 @@ pub(crate) fn access_loaded(access: &Access, key: &[u8]) {
     schedule(key, access.next_deadline());
 }
 
+/// A value followed a change of the primary: it is looked at when this server becomes one, whatever ends in it then.
+pub(crate) fn followed(key: &[u8]) {
+    schedule(key, Some(0));
+}
+
 /// Answers whether that is news.
 fn schedule(key: &[u8], ends_ms: Option<u64>) -> bool {
     let Some(due_ms) = ends_ms else { return false };

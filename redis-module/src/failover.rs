@@ -40,11 +40,16 @@ pub(crate) fn may_decide_alone(ctx: &Ctx<'_>) -> bool {
 }
 
 /// The server went round its loop.
-pub(crate) fn looped(loops_per_second: u32) {
-    judge(FENCE.with_borrow_mut(|fence| fence.looped(ffi::monotonic_ms(), loops_per_second)));
+pub(crate) fn looped(ctx: &Ctx<'_>, loops_per_second: u32) {
+    // A replica decides nothing, so it may stand still.
+    if FENCE.with_borrow(Fence::exists) && ctx.is_primary() {
+        judge(FENCE.with_borrow_mut(|fence| fence.looped(ffi::monotonic_ms(), loops_per_second)));
+    } else {
+        begin();
+    }
 }
 
-/// The server has loaded what it holds.
+/// The server serves from now on, or looked around.
 pub(crate) fn begin() {
     FENCE.with_borrow_mut(|fence| fence.begin(ffi::monotonic_ms()));
 }

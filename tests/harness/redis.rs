@@ -314,7 +314,8 @@ impl Redis {
             .spawn()
             .unwrap_or_else(|e| panic!("setpriv (of util-linux) does not start: {e}"));
         self.process = Some(process);
-        let answers = waiting::poll(SOON * 2, || {
+        // A long file takes its time on a loaded machine, and says so.
+        let answers = waiting::poll(SOON * 6, || {
             if let Ok(Some(status)) = self.process.as_mut().unwrap().try_wait() {
                 return Some(Err(status));
             }

@@ -139,11 +139,14 @@ unsafe extern "C" fn loading(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent,
     }
 }
 
-unsafe extern "C" fn looped(_: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _sub: u64, data: *mut c_void) {
+unsafe extern "C" fn looped(ctx: *mut RedisModuleCtx, _: raw::RedisModuleEvent, _sub: u64, data: *mut c_void) {
     guarded(|| {
         // SAFETY: this event comes with this structure, valid during the callback.
         let info = unsafe { data.cast::<raw::RedisModuleCronLoopInfo>().as_ref() };
-        failover::looped(info.map_or(0, |info| info.hz.unsigned_abs()));
+        let ctx = Ctx::new(ctx);
+        // What came by a slot of the cluster is planned, and nobody was there who could start a timer.
+        deadlines::arm(&ctx);
+        failover::looped(&ctx, info.map_or(0, |info| info.hz.unsigned_abs()));
     });
 }
 

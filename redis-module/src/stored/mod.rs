@@ -17,6 +17,8 @@ pub(crate) trait Stored: Sized + 'static {
     const TYPE_NAME: &'static CStr;
     /// The command that replicas and AOF receive.
     const EFFECT: &'static CStr;
+    /// Whether anything in it ends by itself.
+    const ENDS: bool = false;
 
     /// Where the server's handle of the type is kept.
     fn slot() -> &'static Slot;

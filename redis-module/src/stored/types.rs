@@ -32,7 +32,8 @@ macro_rules! stored {
             fn detach(&mut self) {
                 <$type>::detach(self);
             }
-            $(fn loaded(&self, key: &[u8]) {
+            $(const ENDS: bool = true;
+            fn loaded(&self, key: &[u8]) {
                 $loaded(self, key);
             })?
         }

@@ -149,7 +149,7 @@ fn a_slot_that_moves_key_by_key_takes_every_type_along() {
 
 #[test]
 fn a_server_that_is_too_old_is_told_so() {
-    let Some(old) = std::env::var_os("STOA_REDIS_SERVER_OLD") else {
+    let Some(old) = std::env::var_os("STOA_REDIS_SERVER_OLD").filter(|old| !old.is_empty()) else {
         println!("not tried: STOA_REDIS_SERVER_OLD names no server from before Redis 7.0");
         return;
     };

@@ -11,7 +11,7 @@
 //!
 //! Where servers fail ([`Terms`]), history may end before what somebody saw. Then nobody keeps what is no part of what
 //! remained: whoever saw it is told, by a snapshot that says so and only then; and what was accepted there is either not
-//! lost at all or sent again. That is in [`lost`].
+//! lost at all or sent again. That is in `lost`.
 //!
 //! A kind of event is never looked at: what counts is from which revision it leads to which. [`crate::damage`] proves
 //! that each promise is really watched.

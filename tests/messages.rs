@@ -492,7 +492,8 @@ fn replicas_and_files_hold_what_the_primary_holds() {
 
 #[test]
 fn a_promoted_replica_trims_and_interrupts_by_itself() {
-    let with_stream = |options: RedisOptions| options.module_argument("message-stream-ms").module_argument("700");
+    // Some servers take a second until a new replica has everything.
+    let with_stream = |options: RedisOptions| options.module_argument("message-stream-ms").module_argument("4000");
     let mut primary = with_stream(Redis::options()).start();
     primary.ok(&["MSG.POST", LOG, "bot", "\"so far\"", "STREAMING"]);
     let replica = with_stream(Redis::options()).replica_of(&primary).start();

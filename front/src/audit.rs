@@ -66,7 +66,9 @@ impl Audit {
     ) -> Option<Note> {
         let what = command.name();
         let is_write = matches!(Class::of(what), Some(Class::Message | Class::Edit | Class::Manage));
-        if self.queue.is_none() || !(is_write || matches!(command, Command::RoomEmit(_))) {
+        let is_write = is_write || matches!(command, Command::RoomEmit(_));
+        let makes = matches!(command, Command::DocOpen(open) if open.create.is_some());
+        if self.queue.is_none() || !(is_write || makes) {
             return None;
         }
         // What the client wrote where a name should be is not written down at its length.

@@ -482,6 +482,10 @@ async fn the_audit_log_says_who_did_what_and_never_what_they_said() {
     assert_eq!(ada.refused(json!({"do": "msg.edit", "room": "lobby", "n": 9, "body": "a secret"})).await, "NOT_FOUND");
     retry_after_ms(ada.ask(post("a secret of ours")).await);
     ada.ok(json!({"do": "presence.list", "room": "lobby"})).await;
+    // To open what there is writes nothing; to make it does.
+    let create = json!({"type": "text", "content": "a secret"});
+    ada.ok(json!({"do": "doc.open", "room": "lobby", "doc": "d", "create": create})).await;
+    ada.ok(json!({"do": "doc.open", "room": "lobby", "doc": "d"})).await;
     let answer = rpc(one.port, "bo", &[json!({"id": 1, "do": "msg.post", "room": "lobby", "body": "a secret"})]).await;
     assert_eq!(answer.status, 200);
     drop(ada);
@@ -491,7 +495,7 @@ async fn the_audit_log_says_who_did_what_and_never_what_they_said() {
         };
         audited(&redis).iter().map(line).collect()
     };
-    assert_eventually!(told().len() >= 6);
+    assert_eventually!(told().len() >= 7);
     let mut seen = told();
     seen.sort();
     assert_eq!(
@@ -499,6 +503,7 @@ async fn the_audit_log_says_who_did_what_and_never_what_they_said() {
         [
             "ada connection.begin  OK",
             "ada connection.end  LEFT",
+            "ada doc.open lobby OK",
             "ada msg.edit lobby NOT_FOUND",
             "ada msg.post lobby OK",
             "ada msg.post lobby RATE_LIMITED",

@@ -6,6 +6,7 @@
 //!
 //! What holds at any time: whoever is here knows every change up to `at`, or is in `wanted`, or is being asked for.
 
+use super::members::Members;
 use super::room::MemberId;
 use crate::access::{Action, Actions, Allowance, Grant, Listed, Roles};
 use crate::frame::FrameError;
@@ -42,7 +43,7 @@ pub(super) struct Access {
     at: Option<Position>,
     /// The oldest answer since `at` was lost.
     floor: Option<Position>,
-    here: HashMap<MemberId, Held>,
+    here: Members<Held>,
     everybody: Option<Arc<str>>,
     wanted: BTreeSet<Arc<str>>,
     /// A question is under way.
@@ -55,7 +56,7 @@ impl Access {
             roles,
             at: None,
             floor: None,
-            here: HashMap::new(),
+            here: Members::default(),
             everybody: None,
             wanted: BTreeSet::new(),
             is_asking: false,
@@ -64,7 +65,7 @@ impl Access {
 
     /// Whether it is known what the list says of a member.
     pub(super) fn knows(&self, member: MemberId) -> bool {
-        self.here.contains_key(&member)
+        self.here.contains(member)
     }
 
     /// Takes in what the list said, at that position, of somebody who joins. Refuses who may not read; else says who has
@@ -97,12 +98,12 @@ impl Access {
 
     /// What a member may do now.
     pub(super) fn allowed(&self, member: MemberId) -> Actions {
-        self.here.get(&member).map_or(Actions::NONE, |held| held.claim.allowance.get())
+        self.here.get(member).map_or(Actions::NONE, |held| held.claim.allowance.get())
     }
 
     /// What a member may do now, to be told to it.
     pub(super) fn tell(&mut self, member: MemberId) -> Option<Grant> {
-        let held = self.here.get_mut(&member)?;
+        let held = self.here.get_mut(member)?;
         held.is_untold = false;
         let listed = Listed { own: held.own.clone(), everybody: self.everybody.clone() };
         Some(self.roles.decide(held.claim.token, &listed))
@@ -110,22 +111,19 @@ impl Access {
 
     /// Whether a member does not know what it may do now; asked once.
     pub(super) fn take_untold(&mut self, member: MemberId) -> bool {
-        self.here.get_mut(&member).is_some_and(|held| std::mem::take(&mut held.is_untold))
+        self.here.get_mut(member).is_some_and(|held| std::mem::take(&mut held.is_untold))
     }
 
     /// A member is gone.
     pub(super) fn forget(&mut self, member: MemberId) {
-        if let Some(held) = self.here.remove(&member) {
+        if let Some(held) = self.here.remove(member) {
             held.claim.allowance.set(Actions::NONE);
-        }
-        if self.here.is_empty() {
-            self.here = HashMap::new();
         }
     }
 
     /// A member's token says something else now. Says who has to be told.
     pub(super) fn renew(&mut self, member: MemberId, token: Actions) -> Vec<MemberId> {
-        if let Some(held) = self.here.get_mut(&member) {
+        if let Some(held) = self.here.get_mut(member) {
             held.claim.token = token;
         }
         self.judge(|_, _| false)
@@ -163,13 +161,13 @@ impl Access {
     }
 
     fn want(&mut self, user: &str) {
-        if let Some(held) = self.here.values().find(|held| *held.user == *user) {
+        if let Some(held) = self.here.iter().map(|(_, held)| held).find(|held| *held.user == *user) {
             self.wanted.insert(held.user.clone());
         }
     }
 
     fn want_all(&mut self) {
-        self.wanted.extend(self.here.values().map(|held| held.user.clone()));
+        self.wanted.extend(self.here.iter().map(|(_, held)| held.user.clone()));
     }
 
     /// Whom to ask for next, everybody apart; `None` if there is nobody, or a question is under way.
@@ -213,13 +211,13 @@ impl Access {
     /// something else as `renames` says.
     fn judge(&mut self, mut renames: impl FnMut(MemberId, &mut Held) -> bool) -> Vec<MemberId> {
         let mut news = Vec::new();
-        for (member, held) in &mut self.here {
-            let is_renamed = renames(*member, held);
+        for (member, held) in self.here.iter_mut() {
+            let is_renamed = renames(member, held);
             let actions = self.roles.allowed(held.claim.token, held.own.as_deref(), self.everybody.as_deref());
             if is_renamed || held.claim.allowance.get() != actions {
                 held.claim.allowance.set(actions);
                 held.is_untold = true;
-                news.push(*member);
+                news.push(member);
             }
         }
         news

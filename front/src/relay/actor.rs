@@ -6,6 +6,7 @@ mod rights;
 use super::access::{Access, Claim};
 use super::hub::{Hub, Joined, Joiner};
 use super::inbox::Inbox;
+use super::members::Members;
 use super::presence::{self, Presence};
 use super::room::{Ask, Input, MemberId, Output, RoomState, Ticket};
 use crate::access::Actions;
@@ -15,7 +16,7 @@ use crate::frame::{Code, FrameError, reply};
 use crate::module_api::{AccessList, Change, Here, Opened};
 use crate::names::{ACCESS, Room};
 use bytes::Bytes;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,7 @@ pub(super) struct Actor {
     hub: Arc<Hub>,
     inbox: Arc<Inbox>,
     state: RoomState,
-    conns: HashMap<MemberId, Arc<Conn>>,
+    conns: Members<Arc<Conn>>,
     pending: BTreeMap<MemberId, Pending>,
     /// Only in rooms where somebody was listed: in most nobody is, they are personal.
     presence: Option<Box<Presence>>,
@@ -116,7 +117,7 @@ impl Actor {
             inbox,
             presence: None,
             state: RoomState::default(),
-            conns: HashMap::new(),
+            conns: Members::default(),
             pending: BTreeMap::new(),
             outbox: Vec::new(),
             idle_since: None,
@@ -219,7 +220,7 @@ impl Actor {
                 self.step(Input::Join { member, connection, user, streams });
             }
             Control::Part { member, grace } => {
-                self.conns.remove(&member);
+                self.conns.remove(member);
                 self.pending.remove(&member);
                 if let Some(presence) = &mut self.presence {
                     // In the own room stand the connections that there are, not who will be back.
@@ -345,7 +346,7 @@ impl Actor {
             access.forget(member);
         }
         // Its own room nobody leaves: that ends the connection.
-        if let Some(conn) = self.conns.get(&member).filter(|_| !self.room.is_personal()) {
+        if let Some(conn) = self.conns.get(member).filter(|_| !self.room.is_personal()) {
             // Before it can read that it is out.
             conn.lose(self.room.clone());
         }
@@ -376,7 +377,7 @@ impl Actor {
         for outgoing in std::mem::take(&mut self.outbox) {
             match outgoing {
                 Outgoing::Batch(to, batch) => {
-                    for conn in to.iter().filter_map(|member| self.conns.get(member)) {
+                    for conn in to.iter().filter_map(|member| self.conns.get(*member)) {
                         conn.send(&batch);
                         writes += 1;
                         if writes % WRITES_AT_ONCE == 0 {
@@ -385,12 +386,12 @@ impl Actor {
                     }
                 }
                 Outgoing::Evicted(member) => {
-                    if let Some(conn) = self.conns.remove(&member).filter(|_| self.room.is_personal()) {
+                    if let Some(conn) = self.conns.remove(member).filter(|_| self.room.is_personal()) {
                         conn.close(CloseReason::Kicked);
                     }
                 }
                 Outgoing::Resume(member) => {
-                    if let Some(conn) = self.conns.get(&member) {
+                    if let Some(conn) = self.conns.get(member) {
                         conn.close(CloseReason::Resync);
                     }
                 }

@@ -6,6 +6,7 @@
 
 mod event;
 mod inbox;
+mod members;
 pub mod room;
 
 pub mod access;

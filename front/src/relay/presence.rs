@@ -17,6 +17,7 @@ use stoa_core::json;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::members::Members;
 use super::room::MemberId;
 
 /// Beats in the life of a lease: two may be lost.
@@ -61,7 +62,7 @@ pub(super) struct Presence {
     api: ModuleApi,
     room: Room,
     ttl: Duration,
-    here: HashMap<MemberId, Listed>,
+    here: Members<Listed>,
     /// Leaves that Redis has not heard yet: without them a beat would keep the departed here.
     leaving: HashMap<Arc<str>, Duration>,
     /// Only while there are any.
@@ -73,7 +74,7 @@ impl Presence {
     pub(super) fn new(api: ModuleApi, room: Room, ttl: Duration) -> Self {
         // Spread, so that the rooms of a front do not all beat at once.
         let beat_at = Instant::now() + chance::jitter(ttl / BEATS_PER_TTL);
-        Presence { api, room, ttl, here: HashMap::new(), leaving: HashMap::new(), calls: None, beat_at }
+        Presence { api, room, ttl, here: Members::default(), leaving: HashMap::new(), calls: None, beat_at }
     }
 
     /// When the next beat is due, if there is anybody to keep.
@@ -97,7 +98,7 @@ impl Presence {
 
     pub(super) fn join(&mut self, member: MemberId, mut here: Here) {
         let (api, room, ttl) = (self.api.clone(), self.room.clone(), self.ttl);
-        if let Some(before) = self.here.get_mut(&member) {
+        if let Some(before) = self.here.get_mut(member) {
             here.private = here.private.or_else(|| before.here.private.take());
         }
         self.insert(member, here.clone());
@@ -119,18 +120,18 @@ impl Presence {
     }
 
     pub(super) fn leave(&mut self, member: MemberId, grace: Duration) {
-        if let Some(listed) = self.here.remove(&member) {
+        if let Some(listed) = self.here.remove(member) {
             self.call_leave(listed.here.connection, grace);
         }
     }
 
     /// Somebody whom Redis has taken off the list already.
     pub(super) fn forget(&mut self, member: MemberId) {
-        self.here.remove(&member);
+        self.here.remove(member);
     }
 
     pub(super) fn set(&mut self, member: MemberId, change: Change, answer: Answer) {
-        let Some(Listed { here, .. }) = self.here.get(&member) else {
+        let Some(Listed { here, .. }) = self.here.get(member) else {
             let _ = answer.send(Err(FrameError::new(Code::NotFound, "join the room with presence first")));
             return;
         };
@@ -143,7 +144,7 @@ impl Presence {
 
     /// Nothing came from a member for long, or something does again.
     pub(super) fn set_away(&mut self, member: MemberId, is_away: bool) {
-        let Some(Listed { here, .. }) = self.here.get_mut(&member) else { return };
+        let Some(Listed { here, .. }) = self.here.get_mut(member) else { return };
         let before = here.status().map(str::to_owned);
         here.is_away = is_away;
         if here.status() != before.as_deref() {
@@ -152,7 +153,7 @@ impl Presence {
     }
 
     fn tell_status(&mut self, member: MemberId) {
-        let Some(Listed { here, status_untold }) = self.here.get_mut(&member) else { return };
+        let Some(Listed { here, status_untold }) = self.here.get_mut(member) else { return };
         *status_untold = false;
         let change = Change { data: None, status: Some(here.status().unwrap_or(ONLINE).to_owned()) };
         let (api, room, connection) = (self.api.clone(), self.room.clone(), here.connection.clone());
@@ -165,7 +166,7 @@ impl Presence {
             self.call_leave(connection, grace);
         }
         let untold = self.here.iter().filter(|(_, listed)| listed.status_untold);
-        for member in untold.map(|(member, _)| *member).collect::<Vec<_>>() {
+        for member in untold.map(|(member, _)| member).collect::<Vec<_>>() {
             self.tell_status(member);
         }
         let (api, room, ttl, expected) = (self.api.clone(), self.room.clone(), self.ttl, self.here.len());
@@ -196,7 +197,7 @@ impl Presence {
             Done::Left(_, _, Ok(())) => {}
             Done::Set(member, change, answer, set) => self.has_set(member, change, answer, set),
             Done::StatusTold(member, told) => {
-                if let Some(listed) = self.here.get_mut(&member) {
+                if let Some(listed) = self.here.get_mut(member) {
                     // If its lease has ended, it will be listed anew with the status that it has.
                     listed.status_untold = told.is_err_and(|error| error.code.retry());
                 }
@@ -227,7 +228,7 @@ impl Presence {
 
     fn has_set(&mut self, member: MemberId, change: Change, answer: Answer, set: Result<Position, FrameError>) {
         let lost = matches!(&set, Err(error) if error.code == Code::NotFound);
-        let Some(Listed { here, .. }) = self.here.get_mut(&member).filter(|_| lost || set.is_ok()) else {
+        let Some(Listed { here, .. }) = self.here.get_mut(member).filter(|_| lost || set.is_ok()) else {
             let _ = answer.send(set);
             return;
         };
@@ -250,7 +251,7 @@ impl Presence {
 
     fn repair(&mut self, known: u64) {
         tracing::info!(room = %self.room, known, ours = self.here.len(), "redis lost presence; listing ours again");
-        let all: Vec<_> = self.here.iter().map(|(member, listed)| (*member, listed.here.clone())).collect();
+        let all: Vec<_> = self.here.iter().map(|(member, listed)| (member, listed.here.clone())).collect();
         for (member, here) in all {
             self.call_repair(member, here, None);
         }

@@ -13,10 +13,12 @@ use stoa_core::event::Kind;
 
 impl RoomState {
     pub(super) fn join(&mut self, id: MemberId, connection: Arc<str>, user: Arc<str>, ask: Ask, out: &mut Vec<Output>) {
-        let newcomer = !self.members.contains_key(&id);
-        self.members.entry(id).or_insert_with(|| Box::new(Member::new(connection, user)));
+        let newcomer = !self.members.contains(id);
+        if newcomer {
+            self.members.insert(id, Box::new(Member::new(connection, user)));
+        }
         let mut joining = self.joining(id);
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         joining.newcomer = newcomer;
         for (name, _) in &ask {
             let stream = self.streams.entry(name.clone());
@@ -36,7 +38,7 @@ impl RoomState {
     /// Starts to buffer for a member, from where it stands now.
     fn joining(&mut self, id: MemberId) -> Joining {
         let mut joining = Joining::new(self.ticket());
-        let Some(member) = self.members.get_mut(&id) else { return joining };
+        let Some(member) = self.members.get_mut(id) else { return joining };
         if let Some(before) = member.joining.take() {
             // It was being brought in step when it asked for more: start over from what it certainly has.
             joining.at = before.at;
@@ -54,7 +56,7 @@ impl RoomState {
     /// Asks again for one stream of a member that is live.
     pub(super) fn redo(&mut self, id: MemberId, name: &Arc<str>, out: &mut Vec<Output>) {
         let joining = self.joining(id);
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         member.joining = Some(Box::new(joining));
         self.ask_again(id, BTreeSet::from([name.clone()]), out);
     }
@@ -66,7 +68,7 @@ impl RoomState {
         answer: Result<Vec<Arc<Opened>>, FrameError>,
         out: &mut Vec<Output>,
     ) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         let Some(joining) = member.joining.as_mut().filter(|joining| joining.ticket == ticket) else { return };
         match (joining.stage, answer) {
             (Stage::Asked, Ok(parts)) => {
@@ -86,14 +88,14 @@ impl RoomState {
     /// A join that failed leaves everything as it was before.
     fn not_opened(&mut self, id: MemberId, error: FrameError, out: &mut Vec<Output>) {
         out.push(Output::Answer { member: id, answer: Err(error) });
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         let Some(joining) = &mut member.joining else { return };
         let (newcomer, fresh) = (joining.newcomer, std::mem::take(&mut joining.fresh));
         for name in fresh {
             member.forget(&name);
         }
         if newcomer {
-            self.members.remove(&id);
+            self.members.remove(id);
         } else {
             self.settle(id, out);
         }
@@ -101,7 +103,7 @@ impl RoomState {
     }
 
     fn opened_again(&mut self, id: MemberId, parts: Vec<Arc<Opened>>, out: &mut Vec<Output>) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         for part in parts {
             let Some(joining) = &mut member.joining else { return };
             let name: Arc<str> = part.stream.as_str().into();
@@ -122,7 +124,7 @@ impl RoomState {
     }
 
     pub(super) fn live(&mut self, id: MemberId, out: &mut Vec<Output>) {
-        let joining = self.members.get(&id).and_then(|member| member.joining.as_ref());
+        let joining = self.members.get(id).and_then(|member| member.joining.as_ref());
         if joining.is_some_and(|joining| joining.stage == Stage::Answered) {
             self.settle(id, out);
         }
@@ -130,7 +132,7 @@ impl RoomState {
 
     /// Gives a member what was buffered. It is live then, unless that left a hole.
     fn settle(&mut self, id: MemberId, out: &mut Vec<Output>) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         let Some(mut joining) = member.joining.take() else { return };
         if let Some(event) = joining.kicked.take() {
             return self.evict(id, event, out);
@@ -158,7 +160,7 @@ impl RoomState {
 
     fn ask_again(&mut self, id: MemberId, holes: BTreeSet<Arc<str>>, out: &mut Vec<Output>) {
         let ticket = self.ticket();
-        let Some(joining) = self.members.get_mut(&id).and_then(|member| member.joining.as_mut()) else { return };
+        let Some(joining) = self.members.get_mut(id).and_then(|member| member.joining.as_mut()) else { return };
         joining.attempts += 1;
         if joining.attempts > ATTEMPTS_MAX {
             return out.push(Output::Resume { member: id });
@@ -252,7 +254,8 @@ impl Member {
 }
 
 impl Stream {
-    fn unknown() -> Self {
-        Stream { at: At::Unknown, held: VecDeque::new(), held_bytes: 0, fetching: None, again: false }
+    fn unknown() -> Box<Self> {
+        let stream = Stream { at: At::Unknown, held: VecDeque::new(), held_bytes: 0, fetching: None, again: false };
+        Box::new(stream)
     }
 }

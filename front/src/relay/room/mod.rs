@@ -13,12 +13,13 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
+use super::members::Members;
 use crate::conn::Event;
 use crate::frame::FrameError;
 use crate::module_api::Opened;
 use crate::names;
 use position::{At, Fit};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use stoa_core::epoch::Position;
 use stoa_core::event::{Kind, To};
@@ -171,9 +172,10 @@ enum Stage {
 #[derive(Debug, Default)]
 pub struct RoomState {
     subscribed: bool,
-    /// In boxes: most rooms have one member, and a table is made for four.
-    members: HashMap<MemberId, Box<Member>>,
-    streams: BTreeMap<Arc<str>, Stream>,
+    /// In boxes: who leaves a large room moves all that came later.
+    members: Members<Box<Member>>,
+    /// In boxes: a room has one or two, and a tree makes room for eleven.
+    streams: BTreeMap<Arc<str>, Box<Stream>>,
     tickets: Ticket,
 }
 
@@ -203,12 +205,12 @@ impl RoomState {
 
     /// Whether a member is here, or about to be.
     pub fn has(&self, member: MemberId) -> bool {
-        self.members.contains_key(&member)
+        self.members.contains(member)
     }
 
     /// Whether a member has its answer, so that it gets events.
     pub fn is_live(&self, member: MemberId) -> bool {
-        let joining = self.members.get(&member).map(|member| &member.joining);
+        let joining = self.members.get(member).map(|member| &member.joining);
         joining.is_some_and(|joining| joining.as_ref().is_none_or(|joining| joining.stage == Stage::AskedAgain))
     }
 
@@ -225,9 +227,9 @@ impl RoomState {
     fn subscribed(&mut self, out: &mut Vec<Output>) {
         self.subscribed = true;
         self.repair_everything(out);
-        for (id, member) in &mut self.members {
+        for (id, member) in self.members.iter_mut() {
             if let Some(joining) = member.joining.as_mut().filter(|joining| joining.stage == Stage::Subscribing) {
-                joining.begin(*id, out);
+                joining.begin(id, out);
             }
         }
     }
@@ -247,7 +249,7 @@ impl RoomState {
         let gone = event.header.stream.as_str();
         self.streams.retain(|name, _| !is_reset_by(name, gone));
         self.pass_on(event.clone(), out);
-        for member in self.members.values_mut().filter(|member| member.joining.is_none()) {
+        for member in self.members.iter_mut().map(|(_, member)| member).filter(|member| member.joining.is_none()) {
             member.reset(gone);
         }
     }
@@ -282,7 +284,7 @@ impl RoomState {
     fn redo_members_it_does_not_fit(&mut self, name: &Arc<str>, event: &Event, out: &mut Vec<Output>) {
         let unfit = |member: &Member| member.floors.get(name).is_some_and(|floor| floor.fit(event) == Fit::Gap);
         let unfit: Vec<MemberId> =
-            self.members.iter().filter(|(_, m)| m.joining.is_none() && unfit(m)).map(|(id, _)| *id).collect();
+            self.members.iter().filter(|(_, m)| m.joining.is_none() && unfit(m)).map(|(id, _)| id).collect();
         for id in unfit {
             self.redo(id, name, out);
         }
@@ -291,14 +293,14 @@ impl RoomState {
     /// Gives an event to everybody whom it concerns.
     fn pass_on(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
         let mut to = Vec::with_capacity(self.members.len());
-        for (id, member) in &mut self.members {
+        for (id, member) in self.members.iter_mut() {
             if !member.wants(&event) {
                 continue;
             }
             if let Some(joining) = &mut member.joining {
                 joining.keep(&event);
             } else if member.passes_floor(&event) {
-                to.push(*id);
+                to.push(id);
             }
         }
         if !to.is_empty() {
@@ -309,13 +311,13 @@ impl RoomState {
     /// Whom the event is addressed to has to go.
     fn kick(&mut self, event: Arc<Event>, out: &mut Vec<Output>) {
         let addressed = self.members.iter().filter(|(_, member)| member.wants(&event));
-        for id in addressed.map(|(id, _)| *id).collect::<Vec<_>>() {
+        for id in addressed.map(|(id, _)| id).collect::<Vec<_>>() {
             self.evict(id, event.clone(), out);
         }
     }
 
     fn evict(&mut self, id: MemberId, event: Arc<Event>, out: &mut Vec<Output>) {
-        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(member) = self.members.get_mut(id) else { return };
         if let Some(joining) = member.joining.as_mut().filter(|joining| joining.stage != Stage::AskedAgain) {
             // Whoever asked hears first that it is in, or it would think so afterwards.
             joining.kicked = Some(event);
@@ -328,28 +330,28 @@ impl RoomState {
     /// Gives an event to everybody who opened anything, whether or not they opened this stream.
     fn announce(&self, event: Arc<Event>, out: &mut Vec<Output>) {
         let joined = |m: &Member| !m.open.0.is_empty() && m.joining.is_none();
-        let to: Vec<MemberId> = self.members.iter().filter(|(_, m)| joined(m)).map(|(id, _)| *id).collect();
+        let to: Vec<MemberId> = self.members.iter().filter(|(_, m)| joined(m)).map(|(id, _)| id).collect();
         if !to.is_empty() {
             out.push(Output::Deliver { to, event });
         }
     }
 
     fn close(&mut self, id: MemberId, stream: &str) {
-        if let Some(member) = self.members.get_mut(&id) {
+        if let Some(member) = self.members.get_mut(id) {
             member.forget(stream);
         }
         self.prune();
     }
 
     fn part(&mut self, id: MemberId) {
-        self.members.remove(&id);
+        self.members.remove(id);
         self.prune();
     }
 
     /// Drops what is known of streams that nobody wants.
     fn prune(&mut self) {
         let members = &self.members;
-        self.streams.retain(|name, _| members.values().any(|member| member.open.contains(name)));
+        self.streams.retain(|name, _| members.iter().any(|(_, member)| member.open.contains(name)));
     }
 }
 

@@ -15,7 +15,7 @@ impl RoomState {
         for name in names {
             self.fetch(&name, true, out);
         }
-        for joining in self.members.values_mut().filter_map(|member| member.joining.as_mut()) {
+        for joining in self.members.iter_mut().filter_map(|(_, member)| member.joining.as_mut()) {
             joining.torn |= joining.stage != Stage::Subscribing;
         }
     }
@@ -114,7 +114,7 @@ impl RoomState {
                 Some(floor) if new.is_behind(floor) => {
                     member.floors.insert(name.clone(), floor);
                 }
-                _ => to.push(*id),
+                _ => to.push(id),
             }
         }
         if let Some(stream) = self.streams.get_mut(name) {
@@ -154,7 +154,7 @@ impl RoomState {
                 Some(joining) => joining.torn = true,
                 None => {
                     member.forget(name);
-                    to.push(*id);
+                    to.push(id);
                 }
             }
         }

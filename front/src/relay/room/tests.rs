@@ -4,6 +4,7 @@ use super::*;
 use crate::frame::Code;
 use crate::module_api::{Outcome, SnapshotBody};
 use proptest::prelude::*;
+use std::collections::HashMap;
 use stoa_core::epoch::Epoch;
 use stoa_core::event::Header;
 
@@ -517,14 +518,14 @@ impl World {
             Act::Lose => drop(self.channel.pop_front()),
             Act::Double => self.channel.extend(self.channel.front().copied()),
             Act::Join(member) => {
-                if !self.bench.room.members.contains_key(&member) {
+                if !self.bench.room.members.contains(member) {
                     let held = self.clients.get(&member).copied();
                     self.bench.join(member, held);
                 }
             }
             Act::AnswerOpen => self.answer_open(),
             Act::Live(member) => {
-                let stage = self.bench.room.members.get(&member).and_then(|m| m.joining.as_ref()).map(|j| j.stage);
+                let stage = self.bench.room.members.get(member).and_then(|m| m.joining.as_ref()).map(|j| j.stage);
                 if stage == Some(Stage::Answered) {
                     self.bench.step(Input::Live { member });
                 }
@@ -618,9 +619,9 @@ proptest! {
         }
         world.settle();
         let head = world.head();
-        for (id, member) in &world.bench.room.members {
+        for (id, member) in world.bench.room.members.iter() {
             prop_assert!(member.joining.is_none(), "member {} is still joining: {:?}", id, member.joining);
-            prop_assert_eq!(world.clients[id], head, "member {} did not reach the head", id);
+            prop_assert_eq!(world.clients[&id], head, "member {} did not reach the head", id);
         }
     }
 }

@@ -179,7 +179,7 @@ export class Connection {
     };
     this.Socket = options.WebSocket ?? (globalThis as { WebSocket?: WebSocketConstructor }).WebSocket;
     this.hasHttp = options.sse !== false && typeof fetch === "function";
-    if (this.Socket === undefined && !this.hasHttp) throw new StoaError("INVALID_ARGUMENT", "there is no global WebSocket here: pass one as an option");
+    if (this.Socket === undefined && !this.hasHttp) throw new StoaError("INVALID_ARGUMENT", "there is no WebSocket: pass one");
   }
 
   get state(): ConnectionState {

@@ -33,7 +33,7 @@ export interface MessagesEvents {
   change: [];
   /** A message was posted by somebody, while this client was here or since it was here last. Not for history or own ones. */
   message: [message: Message];
-  /** A failover lost messages that were in `list`: they are not in it any more. */
+  /** A failover lost messages that were in `list`: they are not in it any more. What this page posted is posted again. */
   lost: [messages: readonly Message[]];
 }
 
@@ -43,7 +43,7 @@ export interface MessagesBounds extends OutboxBounds {
 }
 
 /** A part of this library that is loaded when it is needed. */
-const later = <T>(part: Promise<T>) => part.catch((): never => { throw new StoaError("OFFLINE", "a part of the client did not load"); });
+const later = <T>(part: Promise<T>) => part.catch((): never => { throw new StoaError("OFFLINE", "a part did not load: try again"); });
 
 const NO_STREAMS: ReadonlyMap<number, MessageStream> = new Map();
 
@@ -215,7 +215,7 @@ export class Messages {
       throw error;
     });
     const n = posted?.n;
-    if (n === undefined) throw new StoaError("FORGOTTEN", "the message was posted, and its number is not known");
+    if (n === undefined) throw new StoaError("FORGOTTEN", "it was posted, and its number is not known");
     const stream = writers.begin(n, entry.seq, text);
     if (this.log.get(n)?.cancelled === true) stream.cancel();
     return stream;
@@ -350,15 +350,15 @@ export class Messages {
       const seen = part.because === "first" ? Infinity : log.newest;
       const before = log.main.messages;
       log.replace(part);
-      if (part.because === "reset") this.reading.replaced();
-      this.outbox.replaced();
+      if (part.because === "reset") {
+        this.reading.replaced();
+        this.outbox.reset();
+      }
       const now = log.main.messages;
       const own = now.filter((message) => this.isOwn(message));
       for (const message of now) if (message.n > seen && !own.includes(message)) this.events.emit("message", sent(message));
       const oldest = part.more ? (log.main.first ?? Infinity) : 0;
-      // A number may have been given again: then it is another message.
-      const lost = before.filter((it) => it.n >= oldest && !now.some((other) => other.n === it.n && keyOf(other) === keyOf(it) && other.at_ms === it.at_ms));
-      if (part.because === "rollback" && lost.length > 0) this.events.emit("lost", lost.map(sent));
+      if (part.because === "rollback") void this.lose(before, now, oldest);
     }
     this.reading.adopted();
     this.settle();
@@ -377,6 +377,14 @@ export class Messages {
     this.settle();
     if (isNews) this.events.emit("message", sent(event.message));
     return true;
+  }
+
+  /** What this page posted is posted again; of the rest it is told that it is gone. */
+  private async lose(before: readonly WireMessage[], now: readonly WireMessage[], oldest: number): Promise<void> {
+    const { lostOf } = await import("./lost.js");
+    const { again, gone } = lostOf(before, now, oldest, this.stoa.client);
+    this.outbox.again(again);
+    if (gone.length > 0) this.events.emit("lost", gone.map(sent));
   }
 
   private page<T>(load: (pages: Pages) => Promise<T>): Promise<T> {

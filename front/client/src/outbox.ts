@@ -99,13 +99,16 @@ export class Outbox {
     private readonly bounds: OutboxBounds,
     private readonly slot: Slot | undefined,
   ) {
-    slot?.load((stored) => {
-      // They were made before all that is here.
-      this.waiting = [...(stored as Entry[]), ...this.waiting];
-      this.bytes = this.waiting.reduce((sum, entry) => sum + bytesOf(entry), 0);
-      host.changed();
-      this.send();
-    });
+    slot?.load((stored) => this.again(stored as Entry[]));
+  }
+
+  /** Queues writes that were made before all that is here: in an earlier life of the page, or lost with a primary. */
+  again(entries: readonly Entry[]): void {
+    this.waiting = [...entries, ...this.waiting];
+    this.bytes = this.waiting.reduce((sum, entry) => sum + bytesOf(entry), 0);
+    this.save();
+    this.host.changed();
+    this.send();
   }
 
   /** What is shown over the log: writes that are not part of it yet, oldest first. */
@@ -126,7 +129,7 @@ export class Outbox {
     if (this.waiting.length >= bounds.queueMax || this.bytes + bytes > bounds.queueBytesMax)
       throw new StoaError("QUEUE_FULL", `${this.waiting.length} writes with ${this.bytes} bytes wait already`);
     const done = new Promise<Done>((resolve, reject) => {
-      const late = () => reject(new StoaError("TIMEOUT", "the write was not acknowledged in time; it stays queued"));
+      const late = () => reject(new StoaError("TIMEOUT", "no answer in time; it stays queued"));
       const timer = setTimeout(late, bounds.ackTimeoutMs);
       const end = <T>(then: (value: T) => void) => (value: T) => {
         clearTimeout(timer);
@@ -171,7 +174,7 @@ export class Outbox {
   /** Nobody wants this write any more. If it is on its way, it may happen all the same. */
   drop(entry: Entry): void {
     if (this.waiting.includes(entry)) this.remove(entry);
-    this.promises.delete(entry);
+    this.promised(entry);
     this.host.changed();
   }
 
@@ -180,23 +183,33 @@ export class Outbox {
     const entry = this.waiting.find((it) => it.write.do === "msg.post" && it.client === client && it.seq === seq);
     if (entry === undefined) return false;
     this.remove(entry);
-    this.promises.get(entry)?.resolve({ n });
-    this.promises.delete(entry);
+    this.promised(entry)?.resolve({ n });
     return true;
   }
 
-  /** The log came to `position`: what it contains is shown by itself now. */
-  reached(position: Position): void {
-    for (const entry of this.waiting.filter(({ accepted }) => accepted !== undefined && contains(position, accepted))) this.remove(entry);
+  /**
+   * The log came to `position`: what it contains is shown by itself now. What was accepted before a failover may be lost
+   * with it, and is sent again.
+   */
+  reached({ epoch, rev }: Position): void {
+    for (const entry of this.waiting) {
+      const { accepted } = entry;
+      if (!accepted) continue;
+      const isSame = accepted.epoch === epoch;
+      if (isSame ? accepted.rev > rev : epochNumber(accepted.epoch) > epochNumber(epoch)) continue;
+      if (isSame || accepted.duplicate) this.remove(entry);
+      else delete entry.accepted;
+    }
+    this.send();
   }
 
-  /** The log was replaced: nothing that was accepted before is missing in it. */
-  replaced(): void {
-    for (const entry of this.waiting.filter(({ accepted }) => accepted !== undefined)) this.remove(entry);
+  /** The log begins anew: what was accepted before was meant for another. */
+  reset(): void {
+    for (const entry of this.waiting) if (entry.accepted) this.remove(entry);
   }
 
   private send(): void {
-    const entry = this.waiting.find(({ accepted }) => accepted === undefined);
+    const entry = this.waiting.find(({ accepted }) => !accepted);
     if (!this.live || this.sending || entry === undefined) return;
     this.sending = true;
     const { client, seq, write } = entry;
@@ -227,8 +240,7 @@ export class Outbox {
   private acknowledge(entry: Waiting, answer: WriteAnswer | undefined): void {
     if (answer === undefined) this.remove(entry);
     else entry.accepted = answer;
-    this.promises.get(entry)?.resolve(answer);
-    this.promises.delete(entry);
+    this.promised(entry)?.resolve(answer);
     this.save();
     this.host.changed();
   }
@@ -236,9 +248,15 @@ export class Outbox {
   private fail(entry: Waiting, error: StoaError): void {
     this.remove(entry);
     this.host.failed(entry, error);
-    this.promises.get(entry)?.reject(error);
-    this.promises.delete(entry);
+    this.promised(entry)?.reject(error);
     this.host.changed();
+  }
+
+  /** What its caller waits for: once. */
+  private promised(entry: Entry): Promised | undefined {
+    const promised = this.promises.get(entry);
+    this.promises.delete(entry);
+    return promised;
   }
 
   private remove(entry: Waiting): void {
@@ -249,16 +267,10 @@ export class Outbox {
 
   private save(): void {
     // A streamed message has nobody to go on with it after a reload.
-    const kept = this.waiting.filter(({ accepted, write }) => accepted === undefined && !("streaming" in write));
-    const entries = kept.map(({ client, seq, user, at_ms, write }): Entry => ({ client, seq, user, at_ms, write }));
-    void this.slot?.save(entries.length > 0 ? entries : undefined);
+    const kept = this.waiting.filter(({ accepted, write }) => !accepted && !("streaming" in write));
+    void this.slot?.save(kept.length > 0 ? kept : undefined);
   }
 }
 
 const bytesOf = ({ write }: Entry) => new TextEncoder().encode(JSON.stringify(write)).length;
 
-/** Whether a log at `position` contains what the front accepted at `accepted`. */
-function contains(position: Position, accepted: Position): boolean {
-  if (position.epoch === accepted.epoch) return accepted.rev <= position.rev;
-  return epochNumber(accepted.epoch) < epochNumber(position.epoch);
-}

@@ -116,7 +116,7 @@ export class Stoa {
       lost: () => this.lost(),
       state: (change) => this.events.emit("state", change),
       transport: (transport) => this.events.emit("transport", transport),
-      skipped: (why) => this.report(new StoaError("INTERNAL", `a frame of the front was skipped: ${why}`)),
+      skipped: (why) => this.report(new StoaError("INTERNAL", `a frame was skipped: ${why}`)),
     });
     if (options.autoOpen !== false) this.open();
   }

@@ -88,6 +88,6 @@ export class Slot {
   }
 
   private failed(error: unknown): void {
-    this.report(new StoaError("STORAGE", `${this.key} could not be kept: ${error instanceof Error ? error.message : String(error)}`));
+    this.report(new StoaError("STORAGE", `${this.key} could not be kept: ${error}`));
   }
 }

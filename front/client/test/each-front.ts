@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, vi } from "vitest";
 import { FakeFront } from "./fake-front.js";
 // Loaded when they are needed first, which would take time that the tests do not let pass.
+import "../src/lost.js";
 import "../src/pages.js";
 import "../src/writers.js";
 import type { Random } from "./random.js";

@@ -230,6 +230,27 @@ describe("streams", () => {
     expect(plain(ada.messages.list)).toEqual(front.messages("lobby"));
   });
 
+  test("what a failover lost is posted again by whoever posted it, and named if it is others'", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    void ada.messages.post("kept");
+    await pass(10);
+    const { rev } = front.log("lobby");
+    void ada.messages.post("ada's");
+    void bo.messages.post("bo's", { meta: { mood: "good" } });
+    front.post("lobby", "a service's");
+    await pass(50);
+    const lost: unknown[] = [];
+    ada.messages.on("lost", (messages) => lost.push(messages.map(({ body }) => body)));
+    front.rollbackLog("lobby", rev);
+    await pass(1_000);
+    const bodies = front.messages("lobby").map(({ body }) => body);
+    expect([bodies[0], bodies.slice(1).sort()]).toEqual(["kept", ["ada's", "bo's"]]);
+    expect(plain(ada.messages.list)).toEqual(front.messages("lobby"));
+    expect(plain(bo.messages.list)).toEqual(front.messages("lobby"));
+    expect(lost).toEqual([[{ text: "a service's" }, "bo's"]]);
+  });
+
   test("somebody asks to stop: the writer is told, by its next answer or by the event", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

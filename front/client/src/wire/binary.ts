@@ -16,7 +16,7 @@ const LENGTH_BYTES = 4;
 export function binaryFrame(frame: object, payload: Uint8Array): Uint8Array<ArrayBuffer> {
   const head = new TextEncoder().encode(JSON.stringify(frame));
   const message = new Uint8Array(LENGTH_BYTES + head.length + payload.length);
-  if (message.length > FRAME_BYTES_MAX) throw new StoaError("TOO_LARGE", `the message has ${message.length} bytes, at most ${FRAME_BYTES_MAX} are allowed`);
+  if (message.length > FRAME_BYTES_MAX) throw new StoaError("TOO_LARGE", `${message.length} bytes, at most ${FRAME_BYTES_MAX} are allowed`);
   new DataView(message.buffer).setUint32(0, head.length);
   message.set(head, LENGTH_BYTES);
   message.set(payload, LENGTH_BYTES + head.length);

@@ -73,21 +73,12 @@ fn the_append_only_file_brings_everything_back_after_a_kill() {
 
 #[test]
 fn a_rewritten_append_only_file_with_a_preamble_brings_everything_back() {
-    survives(Redis::options().aof().line("aof-use-rdb-preamble yes"), Ending::Killed, rewrite);
+    survives(Redis::options().aof().line("aof-use-rdb-preamble yes"), Ending::Killed, Redis::rewrite_file);
 }
 
 #[test]
 fn a_rewritten_append_only_file_of_pure_commands_brings_everything_back() {
-    survives(Redis::options().aof().line("aof-use-rdb-preamble no"), Ending::Killed, rewrite);
-}
-
-fn rewrite(redis: &Redis) {
-    redis.ok(&["BGREWRITEAOF"]);
-    assert_eventually!(
-        redis.info("aof_rewrite_in_progress").as_deref() == Some("0")
-            && redis.info("aof_rewrite_scheduled").as_deref() == Some("0")
-    );
-    assert_eq!(redis.info("aof_last_bgrewrite_status").as_deref(), Some("ok"), "{}", redis.log());
+    survives(Redis::options().aof().line("aof-use-rdb-preamble no"), Ending::Killed, Redis::rewrite_file);
 }
 
 #[test]

@@ -216,6 +216,15 @@ impl Redis {
         info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':').map(str::to_owned))
     }
 
+    /// Writes what there is into the append-only file anew: what comes later follows in a file of its own.
+    #[track_caller]
+    pub fn rewrite_file(&self) {
+        self.ok(&["BGREWRITEAOF"]);
+        let is_over = |field| self.info(field).as_deref() == Some("0");
+        crate::assert_eventually!(is_over("aof_rewrite_in_progress") && is_over("aof_rewrite_scheduled"));
+        assert_eq!(self.info("aof_last_bgrewrite_status").as_deref(), Some("ok"), "{}", self.log());
+    }
+
     /// Waits until this replica has applied everything that `primary` has written by now.
     #[track_caller]
     pub fn in_sync_with(&self, primary: &Redis) {

@@ -113,6 +113,16 @@ impl Servers {
         &self.all()[self.primary(room)]
     }
 
+    /// Sees to it that no blow reaches what these rooms hold now: it is on all servers, and not at the end of their files.
+    pub fn keep(&self, rooms: &[String]) {
+        for room in rooms {
+            let replicas = self.replicas(self.primary(room)).len();
+            let kept = self.of(room).ok(&["WAIT", &replicas.to_string(), "20000"]).int();
+            assert!(kept >= replicas as i64, "{kept} of {replicas} replicas have {room}");
+        }
+        self.all().iter().for_each(Redis::rewrite_file);
+    }
+
     /// Strikes until the time is over; `tell` hears of every blow. Returns how many there were.
     pub fn suffer(
         &mut self,

@@ -5,12 +5,15 @@ use crate::front;
 use crate::socket::Client;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 /// Pause between a refusal and the next attempt.
 const AGAIN: Duration = Duration::from_millis(10);
+
+/// Talks so far: each counts its writes from one, so none may pass for another.
+static TALKS: AtomicU64 = AtomicU64::new(0);
 
 /// A conversation that goes on until it is ended.
 pub struct Talk {
@@ -67,9 +70,10 @@ impl Talk {
 
 async fn write(client: Client, room: String, ends: Arc<AtomicBool>) -> Written {
     let (mut written, mut last) = (Written::default(), Instant::now());
+    let me = format!("talk{}", TALKS.fetch_add(1, Ordering::Relaxed));
     for seq in 1.. {
         let body = format!("message {seq}");
-        let command = json!({"do": "msg.post", "room": room, "body": body, "client": "talk", "seq": seq});
+        let command = json!({"do": "msg.post", "room": room, "body": body, "client": me, "seq": seq});
         loop {
             match client.ask(command.clone()).await {
                 Ok(_) => break,

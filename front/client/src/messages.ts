@@ -358,7 +358,7 @@ export class Messages {
       const own = now.filter((message) => this.isOwn(message));
       for (const message of now) if (message.n > seen && !own.includes(message)) this.events.emit("message", sent(message));
       const oldest = part.more ? (log.main.first ?? Infinity) : 0;
-      if (part.because === "rollback") void this.lose(before, now, oldest);
+      if (part.because === "rollback") this.lose(before, now, oldest).catch(() => undefined);
     }
     this.reading.adopted();
     this.settle();

@@ -1,8 +1,8 @@
 //! Keeps commands of a room that are tried again in the order in which they came.
 //!
-//! Whoever writes counts their writes, and a write that is overtaken by a later one of the same client is refused for
-//! good: nobody could tell it from one that is forgotten. So a command that comes while others of its room wait stands
-//! behind them, and they go one after the other. Where nothing waits, nothing is counted but a number.
+//! Whoever writes twice expects the second behind the first, and a write that many later ones of its client overtook is
+//! refused for good: nobody could tell it from one that is forgotten. So a command that comes while others of its room wait
+//! stands behind them, and they go one after the other. Where nothing waits, nothing is counted but a number.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

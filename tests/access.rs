@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 use stoa_core::event::{Kind, To};
-use stoa_harness::redis::SLACK;
+use stoa_harness::redis::assert_on_time;
 use stoa_harness::{Redis, Reply, assert_eventually};
 
 const ACCESS: &str = "stoa:{lobby}:access";
@@ -88,7 +88,7 @@ fn a_grant_for_a_time_ends_by_itself_and_says_so() {
         }
     }
     let lasted = granted.elapsed();
-    assert!(lasted >= ttl && lasted < ttl + SLACK, "{lasted:?}");
+    assert_on_time(lasted, ttl);
     assert_eq!(["ada", "bo", "cy"].map(|user| role(&redis, user).is_some()), [false, true, true]);
 }
 

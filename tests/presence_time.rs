@@ -4,7 +4,7 @@
 use serde_json::Value;
 use std::time::{Duration, Instant};
 use stoa_core::event::Kind;
-use stoa_harness::redis::{Ending, SLACK};
+use stoa_harness::redis::{Ending, SLACK, assert_on_time};
 use stoa_harness::resp::Subscriber;
 use stoa_harness::{Connection, Redis, RedisOptions, assert_eventually};
 
@@ -87,8 +87,7 @@ fn an_end_is_on_time_while_a_hundred_thousand_wait_for_theirs() {
             redis.ok(command);
         }
         let after = left_at(&mut listener, "ada") - began;
-        assert!(after >= Duration::from_millis(ms), "too early: {after:?}");
-        assert!(after < Duration::from_millis(ms) + SLACK, "too late: {after:?}");
+        assert_on_time(after, Duration::from_millis(ms));
     }
 }
 
@@ -182,7 +181,7 @@ fn a_renamed_list_ends_on_time_and_the_old_name_is_reset() {
     redis.ok(&["RENAME", HERE, "stoa:{attic}:presence"]);
     assert_eq!(reset(&mut old), "presence");
     let after = left_at(&mut new, "ada") - began;
-    assert!(after >= Duration::from_millis(600) && after < Duration::from_millis(600) + SLACK, "{after:?}");
+    assert_on_time(after, Duration::from_millis(600));
 }
 
 #[test]

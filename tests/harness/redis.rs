@@ -409,6 +409,15 @@ pub fn free_port() -> u16 {
     panic!("no free port");
 }
 
+/// Ends are kept in whole milliseconds, and the one that is running when an end is set counts as passed.
+const CLOCK_UNIT: Duration = Duration::from_millis(1);
+
+/// An end that was asked for in `due` came when it was due: not before it, and within [`SLACK`] after it.
+pub fn assert_on_time(after: Duration, due: Duration) {
+    assert!(after + CLOCK_UNIT >= due, "too early: {after:?} instead of {due:?}");
+    assert!(after < due + SLACK, "too late: {after:?} instead of {due:?}");
+}
+
 /// How long a story that needs a lease or a timer waits beyond it: what the module promises is 100 ms, the rest is
 /// for a loaded machine.
 pub const SLACK: Duration = Duration::from_millis(1_500);

@@ -32,4 +32,4 @@ bench: ## run the benchmarks (see benches/README.md)
 
 clean: ## remove what was built; the data in .stoa stays
 	cargo clean
-	rm -rf front/client/dist front/demo/dist front/client/node_modules front/demo/node_modules tests/browser/node_modules
+	rm -rf front/client/dist front/demo/dist front/client/node_modules front/demo/node_modules tests/*/node_modules

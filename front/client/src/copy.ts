@@ -65,8 +65,34 @@ export interface CopyHooks {
  */
 export type Standing = "held" | "ahead" | "lost" | "elsewhere";
 
-/** Accepted operations that are kept to locate positions of others who are a little behind. */
-const RECENT_MAX = 100;
+/**
+ * Accepted operations that are kept: to locate positions of others who are a little behind, and to take them back if a failover
+ * loses them. A primary that is cut off takes writes for three seconds that are lost with it (`min-replicas-max-lag` and a
+ * second), or for ten without `min-replicas-to-write`: this is what 20 people write in those who type five letters a second.
+ */
+const RECENT_MAX = 1_000;
+/** Their size, together, in UTF-16 units of JSON: some large pastes. */
+const RECENT_UNITS_MAX = 262_144;
+
+/** Who wrote an operation. */
+export interface Writer {
+  readonly user?: string | undefined;
+  readonly client?: string | undefined;
+  readonly seq?: number | undefined;
+}
+
+/** An accepted operation. */
+export interface Accepted {
+  readonly op: Operation;
+  /** What takes it back. */
+  readonly undo: Operation;
+  /** Whether it was in flight here. */
+  readonly own: boolean;
+  /** The size of all before it. */
+  readonly units: number;
+  readonly client?: string;
+  readonly seq?: number;
+}
 
 export class Copy {
   /** Where `base` is. */
@@ -76,15 +102,17 @@ export class Copy {
   inflight: Inflight | undefined;
   buffer: Operation | undefined;
   /** The last accepted operations, without gaps; the last one made `position`. */
-  recent: Operation[] = [];
-  private anchor: string | undefined;
+  recent: Accepted[] = [];
+  /** The size of all that there ever were. */
+  private units = 0;
+  anchor: string | undefined;
   /** Up to this revision the history may be of older epochs than `position.epoch`. */
-  private began: number;
+  began: number;
   private readonly difference: (from: string, to: string) => Operation;
 
   constructor(
     { position, began, base, anchor, inflight, buffer }: StoredCopy,
-    private readonly hooks: CopyHooks,
+    readonly hooks: CopyHooks,
   ) {
     this.difference = hooks.difference ?? difference;
     this.position = position;
@@ -137,25 +165,33 @@ export class Copy {
   /**
    * The front accepted `op`, which made `position`: the one after this one.
    *
-   * @param own whether it is what became of the operation in flight
+   * @param by who wrote it, as far as it is known
+   * @returns whether it is what became of the operation in flight
    * @throws StoaError if it does not fit: then base is not what the front has, and nothing has changed
    */
-  advance(op: Operation, position: Position, own: boolean, user?: string): void {
+  advance(op: Operation, position: Position, by: Writer = {}): boolean {
+    const own = this.isInFlight(by);
+    const { user, client, seq } = by;
     const before = this.base;
     this.base = apply(before, op);
     this.moveTo(position);
-    this.recent.push(op);
-    if (this.recent.length > RECENT_MAX) this.recent.shift();
+    const { recent, units } = this;
+    // A copy of its own: pieces of a text keep the whole text in memory.
+    const accepted = JSON.stringify({ op, undo: invert(op, before), own, client, seq, units });
+    this.units += accepted.length;
+    recent.push(JSON.parse(accepted) as Accepted);
+    while (recent[0] !== undefined && (recent.length > RECENT_MAX || this.units - recent[0].units > RECENT_UNITS_MAX)) recent.shift();
     this.hooks.moved(op, own ? undefined : user);
     if (!own) {
       if (this.anchor === undefined) this.overPending(op, user);
-      return;
+    } else if (this.anchor !== undefined) this.conclude();
+    else {
+      const mine = this.inflight?.op ?? [];
+      this.inflight = undefined;
+      // Both sides transform by the same rules over the same operations. If they differ all the same, the front is right.
+      if (!sameOperation(mine, op)) this.overPending(this.difference(apply(before, mine), this.base), undefined);
     }
-    const mine = this.inflight?.op ?? [];
-    if (this.anchor !== undefined) return this.conclude();
-    this.inflight = undefined;
-    // Both sides transform by the same rules over the same operations. If they differ all the same, the front is right.
-    if (!sameOperation(mine, op)) this.overPending(this.difference(apply(before, mine), this.base), undefined);
+    return own;
   }
 
   /** The history goes on here, under the epoch of `position`. */
@@ -199,7 +235,7 @@ export class Copy {
   }
 
   /** Moves the pending operations over a change of what is below them, and shows it. */
-  private overPending(op: Operation, user: string | undefined): void {
+  overPending(op: Operation, user: string | undefined): void {
     let shown = op;
     if (this.inflight !== undefined) {
       const mine = this.inflight.op;

@@ -37,7 +37,7 @@ export interface CursorsHost {
   /** Where `base` is; `undefined` while it cannot be trusted. */
   position(): Position | undefined;
   /** The last accepted operations. */
-  recent(): readonly Operation[];
+  recent(): readonly { readonly op: Operation }[];
   /** The operations that lead from `base` to the text. */
   pending(): readonly Operation[];
   length(): number;
@@ -215,10 +215,10 @@ export class Cursors {
       this.early.shift();
       const recent = this.host.recent();
       if (isOlder || behind > recent.length) continue;
-      const over = behind === 0 ? [] : recent.slice(-behind);
+      const over = recent.slice(recent.length - behind);
       for (const connection of event.gone) this.news = this.known.delete(connection) || this.news;
       for (const cursor of event.cursors) {
-        const [anchor, head] = over.reduce<[number, number]>(([a, h], op) => transformSelection(a, h, op), [cursor.anchor, cursor.head]);
+        const [anchor, head] = over.reduce<[number, number]>(([a, h], { op }) => transformSelection(a, h, op), [cursor.anchor, cursor.head]);
         this.put({ ...cursor, anchor, head });
       }
       this.sweep();

@@ -3,7 +3,7 @@ import { Cursors, type RemoteCursor } from "./cursors.js";
 import { Emitter, type Off } from "./emitter.js";
 import { StoaError } from "./errors.js";
 import type { CursorAt, DocDescription, DocState, JsonObject } from "./frames.js";
-import { baseLength, fromLineDiff, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
+import { fromLineDiff, isNoop, normalise, transformPosition, widen, type Operation, type Side } from "./ot/index.js";
 import type { Slot } from "./storage.js";
 import { notOpen, Sync, type SyncLine } from "./sync.js";
 import * as read from "./wire/answers.js";
@@ -45,10 +45,14 @@ export interface DocumentEvents {
   /** `state` changed, or `editable`. */
   state: [state: DocumentState];
   /**
-   * A failover lost history that this client had seen: what was accepted after revision `historyEnd` is gone, own
-   * acknowledged edits included. The difference comes as `remote`. Edits that were not acknowledged are kept.
+   * A failover lost history that this client had seen: what was accepted after revision `historyEnd` is gone. The difference
+   * comes as `remote`. Edits that were not acknowledged are kept.
+   *
+   * `again`: own edits that are gone stay in `text` and are made again, once, by themselves; those of others come back as their
+   * clients do the same. An undo of an edit that is not gone, and a `restore`, are not done again. `false`: more was lost than is
+   * kept for that (1,000 operations, 256 Ki units of them, since the text was loaded), and own edits are gone, too.
    */
-  lost: [historyEnd: number | undefined];
+  lost: [historyEnd: number | undefined, again: boolean];
   /**
    * The front refused an edit for good (no right to write, too large): it was taken back, and `remote` has fired with the
    * change that does so. `op` is what was refused.
@@ -112,7 +116,7 @@ export class Document {
         this.settleOpened.reject(error);
         if (this.state === "refused") line.report(error);
       },
-      lost: (historyEnd) => this.events.emit("lost", historyEnd),
+      lost: (...what) => this.events.emit("lost", ...what),
       refused: (error, op) => {
         this.events.emit("refused", error, op);
         line.report(error);
@@ -190,14 +194,12 @@ export class Document {
     if (copy === undefined || this.sync.obstacle !== undefined) throw notOpen(this.state);
     if (!this.line.mayEdit()) throw new StoaError("PERMISSION_DENIED", "you may not edit in this room");
     let mine = normalise(op);
-    if (baseLength(mine) > copy.text.length)
-      throw new StoaError("INVALID_OPERATION", `the operation reaches ${baseLength(mine)}, the text ends at ${copy.text.length}`);
     if (mine.some((component) => typeof component === "string" && component.includes("\r")))
       throw new StoaError("INVALID_OPERATION", "line ends are \\n: the operation inserts a carriage return");
     mine = widen(mine, copy.text);
     if (isNoop(mine)) return;
-    this.carets.edited(mine);
     this.sync.edit(mine);
+    this.carets.edited(mine);
     this.events.emit("change", this.text);
     this.announce();
   }
@@ -289,8 +291,7 @@ export class Document {
     const { copy } = this.sync;
     const behind = (copy?.position.rev ?? -1) - rev;
     if (copy === undefined || behind < 0 || behind > copy.recent.length) return undefined;
-    const over = behind === 0 ? [] : copy.recent.slice(-behind);
-    over.push(...copy.pending);
+    const over = [...copy.recent.slice(copy.recent.length - behind).map(({ op }) => op), ...copy.pending];
     return Math.min(over.reduce((at, op) => transformPosition(at, op, side), position), copy.text.length);
   }
 

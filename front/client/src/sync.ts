@@ -5,7 +5,7 @@
  * known; only that, or an explicit refusal, takes it from the pending ones. An answer counts if it is the answer to the last
  * attempt: earlier ones may speak of a history that is no more.
  */
-import { Copy, type CopyHooks } from "./copy.js";
+import { Copy, type CopyHooks, type Writer } from "./copy.js";
 import { StoaError } from "./errors.js";
 import type { Cursor } from "./frames.js";
 import { Keeping } from "./keeping.js";
@@ -45,7 +45,7 @@ export interface SyncHooks extends CopyHooks {
   cursors(cursors: readonly Cursor[]): void;
   /** `obstacle` is there now: there is no text to follow. */
   stopped(error: StoaError): void;
-  lost(historyEnd: number | undefined): void;
+  lost(historyEnd: number | undefined, again: boolean): void;
   refused(error: StoaError, op: Operation): void;
   /** Something may have changed; called after all of it has. */
   announce(): void;
@@ -194,7 +194,7 @@ export class Sync {
     if (order === "gap") return this.ask("position");
     const position = { epoch: event.epoch, rev: event.rev };
     if (event.event === "doc.applied") {
-      if (!this.advance(copy, event.op, position, copy.isInFlight(event), event.user)) return;
+      if (!this.advance(copy, event.op, position, event)) return;
     } else if (event.event === "doc.created") copy.moveTo(position);
     else return this.heal("text");
     this.settle();
@@ -256,19 +256,36 @@ export class Sync {
       if (copy === undefined || copy.position.rev < part.rev) return this.heal("text");
       // Without an event the epoch may have changed all the same.
       if (copy.position.rev === part.rev) copy.moveTo(position);
-      this.hooks.cursors(part.cursors);
-    } else if (copy === undefined) this.begin(new Copy({ base: part.content ?? "", position, began: position.rev }, this.hooks));
-    // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
-    else if (wasLive && part.epoch === copy.position.epoch && part.rev <= copy.position.rev) return;
-    else copy.replace(part.content ?? "", position);
-    if (part.outcome === "snapshot") {
-      this.hooks.cursors(part.cursors);
-      if (part.because === "rollback") this.hooks.lost(part.history_end);
+    } else {
+      const isRollback = part.because === "rollback";
+      if (copy === undefined) this.begin(new Copy({ base: part.content ?? "", position, began: position.rev }, this.hooks));
+      // What is told unasked is about the front's position, and not about this one.
+      else if (isRollback && wasLive) return this.ask("position");
+      else if (isRollback && copy.recent.length > 0) return this.rollBack(copy, part.history_end);
+      // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
+      else if (wasLive && part.epoch === copy.position.epoch && part.rev <= copy.position.rev) return;
+      else copy.replace(part.content ?? "", position);
+      if (isRollback) this.hooks.lost(part.history_end, false);
     }
+    this.hooks.cursors(part.cursors);
     if (this.accepted === "forgotten") copy?.conclude();
     // One of the events may have made way for the next operation already.
     if (this.attempts === attempts) this.resend();
     this.announce();
+  }
+
+  /** Goes back to revision `end` of a history that a failover ended there, and asks what came after it. */
+  private rollBack(copy: Copy, end: number | undefined): void {
+    this.line = "opening";
+    this.accepted = undefined;
+    const asked = ++this.opens;
+    void import("./rollback.js").catch(() => undefined).then((part) => {
+      if (this.line !== "opening" || this.opens !== asked) return;
+      if (part?.rollBack(copy, end, this.room.client, this.turns) === true) this.hooks.lost(end, true);
+      // It is told what there is, and once that something was lost.
+      else copy.recent = [];
+      this.ask("position");
+    });
   }
 
   private begin(copy: Copy): void {
@@ -287,9 +304,10 @@ export class Sync {
     this.announce();
   }
 
-  private advance(copy: Copy, op: unknown, position: Position, own: boolean, user?: string): boolean {
+  private advance(copy: Copy, op: unknown, position: Position, by?: Writer): boolean {
+    let own;
     try {
-      copy.advance(operation(op), position, own, user);
+      own = copy.advance(operation(op), position, by);
     } catch {
       this.heal("text");
       return false;
@@ -348,7 +366,7 @@ export class Sync {
       const isWhole = baseRev + accepted.length === rev;
       for (const [i, it] of isWhole ? accepted.entries() : []) {
         const next = { epoch, rev: baseRev + 1 + i };
-        if (next.rev === copy.position.rev + 1 && !this.advance(copy, it, next, it === op)) return;
+        if (next.rev === copy.position.rev + 1 && !this.advance(copy, it, next, it === op ? inflight : undefined)) return;
       }
     }
     // It may have been concluded, and the next one be on its way.

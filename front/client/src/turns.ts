@@ -28,7 +28,8 @@ export interface TurnsHost {
   ended(): void;
 }
 
-interface Turn {
+/** One that waits. */
+export interface Turn {
   readonly write: TurnWrite;
   /** Edits that were made before it are not on their way yet. */
   isBehind: boolean;
@@ -39,9 +40,9 @@ interface Turn {
 }
 
 export class Turns {
-  private waiting: Turn[] = [];
+  waiting: Turn[] = [];
   /** The first is on its way, or is to be sent again after a while. */
-  private busy = false;
+  busy = false;
   private failures = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
 

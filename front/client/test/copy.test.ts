@@ -36,7 +36,7 @@ test("whatever happens, base is what the front says, and what is shown is base w
         case 3: {
           const op = edit(front);
           front = apply(front, op);
-          copy.advance(op, position(++rev), false, "bo");
+          copy.advance(op, position(++rev), { user: "bo" });
           break;
         }
         case 4: {
@@ -44,7 +44,7 @@ test("whatever happens, base is what the front says, and what is shown is base w
           // What the front makes of it may be anything: it decides.
           const op = random.chance(0.8) ? copy.outgoing : edit(front);
           front = apply(front, op);
-          copy.advance(op, position(++rev), true);
+          copy.advance(op, position(++rev), copy.inflight);
           break;
         }
         case 5:
@@ -86,7 +86,7 @@ test("one that is not part of it is sent on top of it", () => {
   copy.launch("c", 1, 100, 100);
   copy.replace("12ab", position(9));
   expect([copy.text, copy.outgoing]).toEqual(["ab!", [4, "!"]]);
-  copy.advance([4, "!"], position(10), true);
+  copy.advance([4, "!"], position(10), copy.inflight);
   expect([copy.text, copy.pending]).toEqual(["12ab!", []]);
 });
 
@@ -95,7 +95,7 @@ test("what the front made of an operation stands; what was typed since moves ove
   copy.edit([1, "x"]);
   copy.launch("c", 1, 100, 100);
   copy.edit([3, "?"]);
-  copy.advance(["y"], position(6), true);
+  copy.advance(["y"], position(6), copy.inflight);
   expect([copy.base, copy.text]).toEqual(["yab", "yab?"]);
   expect(apply("yab", fromDiff("yab", copy.text))).toBe("yab?");
 });
@@ -114,7 +114,7 @@ test.each([
 
 test("after a failover, what an earlier epoch accepted is held only up to where the new one began", () => {
   const copy = copyOf("ab");
-  copy.advance(["1"], position(6, "2.b"), false);
-  copy.advance(["2"], position(7, "2.b"), false);
+  copy.advance(["1"], position(6, "2.b"));
+  copy.advance(["2"], position(7, "2.b"));
   expect([5, 6, 7].map((rev) => copy.standing(position(rev)))).toEqual(["held", "lost", "lost"]);
 });

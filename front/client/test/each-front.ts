@@ -4,6 +4,7 @@ import { FakeFront } from "./fake-front.js";
 // Loaded when they are needed first, which would take time that the tests do not let pass.
 import "../src/lost.js";
 import "../src/pages.js";
+import "../src/rollback.js";
 import "../src/writers.js";
 import type { Random } from "./random.js";
 

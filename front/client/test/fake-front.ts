@@ -22,8 +22,10 @@
  * The token is the user's name; `expired` and `invalid` are refused as their names say.
  */
 import { FakeSocket, Line } from "./fake-line.js";
-import { FakeLog, refusal as no } from "./fake-log.js";
+import { FakeEpochs, FakeWriters } from "./fake-history.js";
+import { FakeLog } from "./fake-log.js";
 import { FakePresence } from "./fake-presence.js";
+import { refusal as no } from "./fake-refusal.js";
 import { apply, compose, fromDiff, invert, StoaError, transform, transformSelection, type Json, type Operation, type WebSocketLike, type WireMessage } from "../src/index.js";
 
 type Fields = Record<string, unknown>;
@@ -31,17 +33,20 @@ type Refusal = { code: string; message: string; retry: boolean; retry_after_ms?:
 
 interface Doc {
   epoch: string;
+  readonly epochs: FakeEpochs;
   rev: number;
   text: string;
   /** Event frames by revision. */
   events: Map<number, Fields & { op: Operation }>;
-  written: Map<string, Fields>;
+  /** The submits that made them, and of whom. */
+  submits: Map<number, { user: string; frame: Fields }>;
+  written: FakeWriters<Fields>;
   /** Texts by revision, for `rollback` and to check `len`. */
   texts: Map<number, string>;
   /** Where people are, in the text of now, by connection. */
   cursors: Map<string, Fields & { anchor: number; head: number }>;
-  /** Revisions that were taken back. */
-  undone: Set<number>;
+  /** Revisions that were taken back, and by which. */
+  undone: Map<number, number>;
   /** Texts that are kept by name. */
   tags: Map<string, { rev: number; at_ms: number; text: string }>;
 }
@@ -161,19 +166,34 @@ export class FakeFront {
     for (const line of this.connections)
       if (line.rooms.has(room)) line.event({ ...log.snapshot(line.user, "rollback"), history_end: rev, event: "room.resync", room, stream: "log" });
   }
-  /** A failover that lost what came after `rev`. */
-  rollback(room: string, name: string, rev: number): void {
+  /**
+   * A failover that lost what came after `rev`. The next epoch begins with the first write after it.
+   *
+   * @param more.toldMs when everybody is told, who may have found out before. @param more.again which of the lost submits the front
+   * sends once more, since it had no answer to them
+   */
+  rollback(room: string, name: string, rev: number, { toldMs = 0, again = () => false }: { toldMs?: number; again?: () => boolean } = {}): void {
     const doc = this.doc(room, name);
+    const lost = [...doc.submits].filter(([at]) => at > rev);
     doc.text = doc.texts.get(rev) as string;
-    for (let lost = rev + 1; lost <= doc.rev; lost++) {
-      doc.events.delete(lost);
-      doc.texts.delete(lost);
-    }
-    for (const [identity, answer] of doc.written) if ((answer["rev"] as number) > rev) doc.written.delete(identity);
+    for (let at = rev + 1; at <= doc.rev; at++) for (const kept of [doc.events, doc.texts, doc.submits]) kept.delete(at);
+    for (const [at, by] of doc.undone) if (by > rev) doc.undone.delete(at);
+    doc.written = doc.written.copy((answer) => (answer["rev"] as number) <= rev);
+    doc.cursors.clear();
     doc.rev = rev;
-    doc.epoch = this.epoch(doc.epoch);
-    this.past.set(`${doc.epoch}:${doc.rev}`, doc.text);
-    this.resync(room, name, { ...this.snapshot(doc, "rollback"), history_end: rev });
+    doc.epochs.takenOver(rev);
+    doc.epoch = doc.epochs.current;
+    const tell = () => this.resync(room, name, { ...this.snapshot(this.doc(room, name), "rollback"), history_end: rev });
+    if (toldMs === 0) tell();
+    else if (toldMs < Infinity) setTimeout(tell, toldMs);
+    for (const [, { user, frame }] of lost) {
+      if (!again()) continue;
+      try {
+        this.submit({ user }, frame);
+      } catch {
+        // What it was made on is lost, too.
+      }
+    }
   }
   /** The document is replaced. */
   reset(room: string, name: string, text: string): void {
@@ -447,16 +467,16 @@ export class FakeFront {
     const doc = this.doc(room, name);
     // Counted apart from edits.
     const writer = `${client}:undo`;
-    const known = this.known(doc, writer, seq);
+    const known = this.known(doc, line, writer, seq);
     if (known !== undefined) return known;
     for (let rev = doc.rev; rev > 0; rev--) {
       const event = doc.events.get(rev);
       if (event?.["client"] !== client || event["user"] !== line.user || doc.undone.has(rev)) continue;
-      doc.undone.add(rev);
+      doc.undone.set(rev, doc.rev + 1);
       let op = invert(event.op, doc.texts.get(rev - 1) as string);
       for (let at = rev + 1; at <= doc.rev; at++) op = transform(op, (doc.events.get(at) as { op: Operation }).op, "left");
       this.append(room, name, doc, op, { user: line.user, client: writer, seq });
-      return this.remember(doc, writer, seq, { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] });
+      return this.remember(doc, line, writer, seq, { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] });
     }
     throw no("NOT_FOUND");
   }
@@ -464,13 +484,13 @@ export class FakeFront {
   private restore(line: Line, frame: Fields): Fields {
     const { room, doc: name, name: tagged, client, seq } = frame as unknown as { room: string; doc: string; name: string; client: string; seq: number };
     const doc = this.doc(room, name);
-    const known = this.known(doc, client, seq);
+    const known = this.known(doc, line, client, seq);
     if (known !== undefined) return known;
     const tag = doc.tags.get(tagged);
     if (tag === undefined) throw no("NOT_FOUND");
     const op = fromDiff(doc.text, tag.text);
     if (op.length > 0) this.append(room, name, doc, op, { user: line.user, client, seq });
-    return this.remember(doc, client, seq, { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] });
+    return this.remember(doc, line, client, seq, { rev: doc.rev, epoch: doc.epoch, op, duplicate: false, concurrent: [] });
   }
 
   private tell(room: string, name: string, frame: Fields): void {
@@ -514,8 +534,10 @@ export class FakeFront {
     line.opened.add(`${room} ${name}`);
     if (doc === undefined) return { outcome: "missing" };
     if (position === undefined) return this.snapshot(doc, "first");
-    const [epoch, rev] = position.split(":");
-    if (epoch !== doc.epoch) return this.snapshot(doc, "reset");
+    const [epoch, rev] = position.split(":") as [string, string];
+    const standing = doc.epochs.standing(epoch, Number(rev), doc.rev);
+    if (standing === "unknown") return this.snapshot(doc, "reset");
+    if (standing !== "valid") return { ...this.snapshot(doc, "rollback"), history_end: standing.end };
     const missed = doc.rev - Number(rev);
     if (missed > this.opsKept) return this.snapshot(doc, "trimmed");
     if (missed > this.pageMax) return this.snapshot(doc, "far");
@@ -527,14 +549,15 @@ export class FakeFront {
     return { outcome: "snapshot", because, epoch: doc.epoch, rev: doc.rev, type: "text", content: doc.text, cursors: [...doc.cursors.values()] };
   }
 
-  private submit(line: Line, frame: Fields): Fields {
+  private submit(line: { user: string }, frame: Fields): Fields {
     const { room, doc: name, rev, epoch, op, len, client, seq } = frame as unknown as
       { room: string; doc: string; rev: number; epoch: string; op: Operation; len: number; client: string; seq: number };
     const doc = this.room(room).docs.get(name);
     if (doc === undefined) throw no("NOT_FOUND");
-    const known = this.known(doc, client, seq);
+    const known = this.known(doc, line, client, seq);
     if (known !== undefined) return known;
-    if (epoch !== doc.epoch) throw no("RESET");
+    const standing = doc.epochs.standing(epoch, rev, doc.rev);
+    if (standing !== "valid") throw no(standing === "unknown" ? "RESET" : "ROLLBACK");
     if (rev > doc.rev) throw no("AHEAD");
     if (doc.rev - rev > this.opsKept) throw no("STALE");
     if (doc.texts.get(rev)?.length !== len) throw no("DESYNC");
@@ -544,29 +567,30 @@ export class FakeFront {
       concurrent.length > 3
         ? transform(op, concurrent.reduce((first, second) => compose(first, second, "late")), "left")
         : concurrent.reduce((mine, over) => transform(mine, over, "left"), op);
-    if (accepted.length > 0) this.append(room, name, doc, accepted, { user: line.user, client, seq });
-    return this.remember(doc, client, seq, { rev: doc.rev, epoch: doc.epoch, op: accepted, duplicate: false, concurrent });
+    if (accepted.length > 0) {
+      this.append(room, name, doc, accepted, { user: line.user, client, seq });
+      doc.submits.set(doc.rev, { user: line.user, frame });
+    }
+    return this.remember(doc, line, client, seq, { rev: doc.rev, epoch: doc.epoch, op: accepted, duplicate: false, concurrent });
   }
 
-  /** The answer to a write that was accepted before. Sequences of one client grow. */
-  private known(doc: Doc, client: string, seq: number): Fields | undefined {
-    const before = doc.written.get(`${client} ${seq}`);
-    if (before === undefined) {
-      const newest = [...doc.written.keys()].filter((it) => it.startsWith(`${client} `)).map((it) => Number(it.split(" ")[1]));
-      if (newest.some((it) => it > seq)) throw no("FORGOTTEN");
-      return undefined;
-    }
+  /** The answer to a write that was accepted before. */
+  private known(doc: Doc, { user }: { user: string }, client: string, seq: number): Fields | undefined {
+    const before = doc.written.lookUp(`${user} ${client}`, seq);
+    if (before === undefined) return undefined;
     const { op: applied, ...answer } = before;
     const isKept = doc.rev - (before["rev"] as number) < this.opsKept;
     return { ...answer, ...(isKept ? { op: applied } : {}), duplicate: true };
   }
 
-  private remember(doc: Doc, client: string, seq: number, answer: Fields): Fields {
-    doc.written.set(`${client} ${seq}`, { ...answer, concurrent: [] });
+  private remember(doc: Doc, { user }: { user: string }, client: string, seq: number, answer: Fields): Fields {
+    doc.written.remember(`${user} ${client}`, seq, { ...answer, concurrent: [] });
     return answer;
   }
 
   private append(room: string, name: string, doc: Doc, op: Operation, by: Fields): void {
+    doc.epochs.enter(doc.rev, (last) => this.epoch(last));
+    doc.epoch = doc.epochs.current;
     doc.text = apply(doc.text, op);
     for (const cursor of doc.cursors.values()) [cursor.anchor, cursor.head] = transformSelection(cursor.anchor, cursor.head, op);
     const event = { event: "doc.applied", room, stream: `doc:${name}`, epoch: doc.epoch, from: doc.rev, rev: ++doc.rev, op, at_ms: Date.now(), ...by };
@@ -589,7 +613,7 @@ export class FakeFront {
   private newDoc(text: string): Doc {
     const epoch = this.epoch();
     this.past.set(`${epoch}:0`, text);
-    return { epoch, rev: 0, text, events: new Map(), written: new Map(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Set(), tags: new Map() };
+    return { epoch, epochs: new FakeEpochs(epoch), rev: 0, text, events: new Map(), submits: new Map(), written: new FakeWriters(), texts: new Map([[0, text]]), cursors: new Map(), undone: new Map(), tags: new Map() };
   }
 
   /** The epoch after `last`; without one, the first epoch of something new. */

@@ -4,6 +4,8 @@
  * gathered for 40 ms and told before any other change.
  */
 import type { JsonObject, WireMessage } from "../src/index.js";
+import { FakeWriters } from "./fake-history.js";
+import { refusal } from "./fake-refusal.js";
 
 type Fields = Record<string, unknown>;
 type Body = JsonObject | string | null;
@@ -18,10 +20,8 @@ interface State {
   messages: Stored[];
   lastN: number;
   reads: Map<string, { n: number; rev: number }>;
-  written: Map<string, { rev: number; number: number }>;
+  written: FakeWriters<{ rev: number; number: number }>;
 }
-
-export const refusal = (code: string, retry = false) => ({ code, message: code.toLowerCase(), retry });
 
 const TICK_MS = 40;
 
@@ -29,7 +29,7 @@ export class FakeLog {
   rev = 0;
   private announced = 0;
   private trimmedRev = 0;
-  private state: State = { messages: [], lastN: 0, reads: new Map(), written: new Map() };
+  private state: State = { messages: [], lastN: 0, reads: new Map(), written: new FakeWriters() };
   /** The states by revision, for `rollback`. */
   private readonly past = new Map<number, State>();
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -56,16 +56,14 @@ export class FakeLog {
 
   /** Does a write command of a user. */
   write(user: string, frame: Fields): Fields {
-    const { client, seq } = frame as { client?: string; seq?: number };
-    const identity = client === undefined ? undefined : `${user} ${client} ${seq}`;
-    const known = identity === undefined ? undefined : this.state.written.get(identity);
+    const { client, seq = 0 } = frame as { client?: string; seq?: number };
+    const writer = client === undefined ? undefined : `${user} ${client}`;
+    const known = writer === undefined ? undefined : this.state.written.lookUp(writer, seq);
     if (known !== undefined) return this.answer(frame, known.rev, known.number, { duplicate: true, changed: true });
-    const last = client === undefined ? undefined : this.lastSeq(user, client);
-    if (last !== undefined && (seq as number) <= last) throw refusal("FORGOTTEN");
     const before = this.rev;
     const number = this.change(user, frame);
     if (this.rev === before) return this.answer(frame, this.rev, number, { duplicate: false, changed: false });
-    if (identity !== undefined) this.state.written.set(identity, { rev: this.rev, number });
+    if (writer !== undefined) this.state.written.remember(writer, seq, { rev: this.rev, number });
     this.past.set(this.rev, copy(this.state));
     return this.answer(frame, this.rev, number, { duplicate: false, changed: true });
   }
@@ -168,11 +166,6 @@ export class FakeLog {
       return frame;
     });
     return { outcome: "changes", ...this.position, events, ...this.unread(user) };
-  }
-
-  private lastSeq(user: string, client: string): number | undefined {
-    const seqs = [...this.state.written.keys()].filter((key) => key.startsWith(`${user} ${client} `)).map((key) => Number(key.split(" ")[2]));
-    return seqs.length > 0 ? Math.max(...seqs) : undefined;
   }
 
   private answer(frame: Fields, rev: number, number: number, more: Fields): Fields {
@@ -324,4 +317,4 @@ export class FakeLog {
   }
 }
 
-const copy = (state: State): State => ({ ...state, reads: new Map(state.reads), written: new Map(state.written) });
+const copy = (state: State): State => ({ ...state, reads: new Map(state.reads), written: state.written.copy() });

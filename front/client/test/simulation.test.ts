@@ -17,6 +17,8 @@ interface Person {
   document: Document;
   /** What an editor would show: it knows only what the document's events say. */
   shown: string;
+  /** What was told as lost, and not made again. */
+  lost: number;
 }
 
 interface Story {
@@ -29,6 +31,13 @@ interface Story {
   losses?: boolean;
   /** How often somebody's page is loaded again; what they typed is kept meanwhile. */
   reloads?: number;
+  /**
+   * How often a failover loses the document's last operations, some of which the front, whose answer is missing, sends again by
+   * itself. Everybody goes on, so everything comes back; but a deletion goes where what it deleted has gone.
+   */
+  failovers?: number;
+  /** How often somebody takes back what they did last. */
+  undos?: number;
   /** How often the document's history is replaced. What was acknowledged may be lost then; nothing may be twice. */
   upsets?: number;
 }
@@ -51,7 +60,8 @@ async function live(seed: number, story: Story): Promise<void> {
     const stoa = connect({ url: "ws://front/ws", token: `user${i}`, WebSocket: front.Socket, random: random.next, backoffMaxMs: 2_000, ...storage });
     stoa.on("error", () => undefined);
     const document = stoa.room("lobby").doc("main", { create: "." });
-    const person: Person = { stoa, document, shown: "" };
+    const person: Person = { stoa, document, shown: "", lost: 0 };
+    document.on("lost", (_, again) => void (person.lost += again ? 0 : 1));
     document.on("reset", (text) => (person.shown = text));
     document.on("remote", (op: Operation) => {
       let at = 0;
@@ -103,6 +113,14 @@ async function live(seed: number, story: Story): Promise<void> {
       people[i] = arrive(i);
     }
     if (random.chance(story.cuts ?? 0.02)) front.cut(`user${random.below(story.people)}`);
+    if (random.chance(story.undos ?? 0)) void person.document.undo().catch(() => undefined);
+    if (random.chance(story.failovers ?? 0)) {
+      const { rev, epochs } = front.doc("lobby", "main");
+      const end = Math.max(rev - random.below(8), epochs.began + 1);
+      // Whoever is not told finds out when they write, or when somebody else has written.
+      if (end < rev) front.rollback("lobby", "main", end, { toldMs: random.pick([0, random.below(500), Infinity]), again: () => random.chance(0.5) });
+      for (let i = 0; i < story.people; i++) if (random.chance(0.3)) front.cut(`user${i}`);
+    }
     if (random.chance(story.upsets ?? 0)) {
       const { rev } = front.doc("lobby", "main");
       const kind = random.below(3);
@@ -118,12 +136,15 @@ async function live(seed: number, story: Story): Promise<void> {
     await vi.advanceTimersByTimeAsync(random.below(60));
     for (const { document } of people) basesHold(document, front);
   }
-  // Quiet: everything that is under way arrives.
+  // Quiet: everything that is under way arrives, and where the history is now is told.
   front.calm();
+  await vi.advanceTimersByTimeAsync(60_000);
+  if (story.failovers !== undefined) front.edit("lobby", "main", ["."]);
   await vi.advanceTimersByTimeAsync(120_000);
 
   const text = front.text("lobby", "main");
-  for (const { document, shown } of people) {
+  for (const { document, shown, lost } of people) {
+    if (story.failovers !== undefined && story.reloads === undefined) expect(lost, "all of it was made again").toBe(0);
     expect(document.state).toBe("synchronised");
     expect(document.text).toBe(text);
     expect(shown).toBe(text);
@@ -133,7 +154,8 @@ async function live(seed: number, story: Story): Promise<void> {
   for (const character of text) counts.set(character, (counts.get(character) ?? 0) + 1);
   for (const character of inserted) {
     const times = counts.get(character) ?? 0;
-    if (story.upsets !== undefined) expect(times, "nothing is twice").toBeLessThanOrEqual(1);
+    if (story.upsets !== undefined || story.undos !== undefined || (story.failovers !== undefined && (deleted.has(character) || story.reloads !== undefined)))
+      expect(times, `nothing is twice: ${character}`).toBeLessThanOrEqual(1);
     else if (deleted.has(character)) expect(times, "a deleted character is gone").toBe(0);
     else expect(times, `an inserted character is there once: ${character} (${[...inserted].indexOf(character)})`).toBe(1);
   }
@@ -166,3 +188,7 @@ stories("trimmed history and deletions", 15, { people: 4, steps: 150, cuts: 0.08
 stories("history is replaced while people type", 20, { people: 4, steps: 150, cuts: 0.04, opsKept: 20, deletions: true, upsets: 0.03 });
 stories("pages are loaded again while people type", 20, { people: 3, steps: 120, cuts: 0.05, deletions: true, reloads: 0.05 });
 stories("pages are loaded again while history is replaced", 10, { people: 3, steps: 120, cuts: 0.05, opsKept: 20, deletions: true, reloads: 0.05, upsets: 0.03 });
+stories("failovers lose what was acknowledged, and everybody makes theirs again", 20, { people: 4, steps: 150, cuts: 0.03, failovers: 0.05 });
+stories("failovers and deletions", 20, { people: 4, steps: 150, cuts: 0.03, deletions: true, failovers: 0.05 });
+stories("failovers while edits are taken back", 10, { people: 3, steps: 120, cuts: 0.03, deletions: true, failovers: 0.05, undos: 0.1 });
+stories("failovers while pages are loaded again", 10, { people: 3, steps: 120, cuts: 0.05, deletions: true, failovers: 0.05, reloads: 0.05 });

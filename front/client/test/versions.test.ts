@@ -140,7 +140,7 @@ test("on bad lines each undo takes back one edit, whatever is restored in betwee
     const context = `STOA_SEED=${seed + round}`;
     expect(people.map(({ text: it, state }) => [it, state]), context).toEqual([[text(), "synchronised"], [text(), "synchronised"]]);
     expect(undone.size, context).toBe(taken);
-    expect([...written.keys()].filter((it) => it.includes(":undo")).length, context).toBe(taken);
+    expect(written.count((writer) => writer.endsWith(":undo")), context).toBe(taken);
     vi.restoreAllMocks();
   }
 });

@@ -212,7 +212,8 @@ export class Document {
   /**
    * Takes back the newest edit of this client that was not taken back yet, leaving what others wrote since. It comes back as
    * `remote`, since all windows see it in the same way. It takes its turn after the edits before it, waits for the line, and
-   * is done once, however often it has to be sent; but it does not survive a reload.
+   * is done once, however often it has to be sent; but it does not survive a reload. What was made again after a failover is
+   * taken back in one (see `lost`).
    *
    * @returns resolves when it is done; rejects with `NOT_FOUND` when nothing is left to take back, with `NOT_OPEN` or
    * `CLOSED`, and with `QUEUE_FULL` when 32 of these wait already

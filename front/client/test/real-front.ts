@@ -5,7 +5,7 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { get } from "node:http";
 import { connect as dial, createServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -54,32 +54,69 @@ function start(command: string, args: string[]): ChildProcess {
   return child;
 }
 
-export async function startRedis(): Promise<number> {
-  const port = await freePort();
+/** A process that listens. */
+export interface Listening {
+  port: number;
+  process: ChildProcess;
+}
+
+const newDirectory = async () => {
   const directory = await mkdtemp(join(tmpdir(), "stoa-client-"));
   directories.push(directory);
-  const server = process.env["STOA_REDIS_SERVER"] ?? "redis-server";
-  start(server, ["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--loadmodule", String(module)]);
+  return directory;
+};
+const server = process.env["STOA_REDIS_SERVER"] ?? "redis-server";
+
+async function answers(port: number): Promise<void> {
   await until("Redis", async () => {
     const line = new Redis(port);
     const answer = await line.call("PING").catch(() => undefined);
     line.cut();
     return answer === "PONG";
   });
-  return port;
 }
 
-export interface FrontProcess {
-  port: number;
-  process: ChildProcess;
+/** Starts a Redis with the module, with further settings if need be. */
+export async function startServer(...settings: string[]): Promise<Listening> {
+  const port = await freePort();
+  const directory = await newDirectory();
+  const process = start(server, ["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--loadmodule", String(module), ...settings]);
+  await answers(port);
+  return { port, process };
 }
 
-/** Starts a front, with further settings if need be. */
-export async function startFront(redis: number, ...settings: string[]): Promise<FrontProcess> {
+export const startRedis = async (): Promise<number> => (await startServer()).port;
+
+/** Starts a sentinel that watches a primary; it takes a replica when the primary was silent for a second. Returns the URL for fronts. */
+export async function startSentinel(primary: number): Promise<string> {
+  const port = await freePort();
+  const directory = await newDirectory();
+  const file = join(directory, "sentinel.conf");
+  const watched = [`monitor rooms 127.0.0.1 ${primary} 1`, "down-after-milliseconds rooms 1000", "failover-timeout rooms 5000"];
+  await writeFile(file, [`port ${port}`, "bind 127.0.0.1", `dir ${directory}`, ...watched.map((line) => `sentinel ${line}`), ""].join("\n"));
+  start(server, [file, "--sentinel"]);
+  await answers(port);
+  await until("the sentinel knows the replica", async () => {
+    const line = new Redis(port);
+    const known = fields(await line.call("SENTINEL", "MASTER", "rooms")).get("num-slaves");
+    line.cut();
+    return known === "1";
+  });
+  return `redis-sentinel://127.0.0.1:${port}?sentinelServiceName=rooms`;
+}
+
+export type FrontProcess = Listening;
+
+/**
+ * Starts a front, with further settings if need be.
+ *
+ * @param redis the port of a server, or a URL
+ */
+export async function startFront(redis: number | string, ...settings: string[]): Promise<FrontProcess> {
   const port = await freePort();
   // Tests write faster than people; those about limits say so themselves.
   const limits = settings.includes("--limits") ? [] : ["--limits", "off"];
-  const args = ["--listen", `127.0.0.1:${port}`, "--redis-url", `redis://127.0.0.1:${redis}`, "--jwt-secret", SECRET, "--threads", "1", "--log", "error", ...limits, ...settings];
+  const args = ["--listen", `127.0.0.1:${port}`, "--redis-url", typeof redis === "string" ? redis : `redis://127.0.0.1:${redis}`, "--jwt-secret", SECRET, "--threads", "1", "--log", "error", ...limits, ...settings];
   const process = start(String(binary), args);
   await until("the front", () => isReady(port));
   return { port, process };

@@ -33,6 +33,7 @@ pub mod relay;
 mod audit;
 mod chance;
 mod drain;
+mod gateway;
 mod http;
 pub mod metrics;
 mod proxy_protocol;

@@ -44,22 +44,22 @@ impl Budget {
 
 /// What one connection holds of a budget. Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
 impl Share {
-    pub(super) fn of(budget: &Arc<Budget>) -> Self {
+    pub(crate) fn of(budget: &Arc<Budget>) -> Self {
         Share { budget: budget.clone(), bytes: 0 }
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
     /// The connection holds this much now.
-    pub(super) fn set(&mut self, bytes: usize) {
+    pub(crate) fn set(&mut self, bytes: usize) {
         let before = std::mem::replace(&mut self.bytes, bytes);
         if bytes > before {
             self.budget.bytes.fetch_add(bytes - before, Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl Share {
         }
     }
 
-    pub(super) fn is_exceeded(&self) -> bool {
+    pub(crate) fn is_exceeded(&self) -> bool {
         self.budget.is_exceeded()
     }
 }

@@ -3,6 +3,7 @@
 
 use super::codec::{self, Opcode};
 use super::deflate;
+use crate::gateway::Told;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
@@ -51,6 +52,8 @@ pub struct Event {
     plain: OnceLock<Bytes>,
     /// Empty: deflating does not make it smaller.
     deflated: OnceLock<Bytes>,
+    /// As clients of Socket.IO hear it; only where there are any.
+    told: OnceLock<Box<Told>>,
 }
 
 /// Bytes of the application beside the JSON.
@@ -71,7 +74,8 @@ impl Event {
             }
             Kind::Durable | Kind::Heads | Kind::Reset | Kind::Kick => Class::Durable,
         };
-        Event { header, text, class, payload: None, plain: OnceLock::new(), deflated: OnceLock::new() }
+        let (plain, deflated, told) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Event { header, text, class, payload: None, plain, deflated, told }
     }
 
     /// The event with bytes beside its text.
@@ -92,6 +96,16 @@ impl Event {
             let fields = self.text.strip_suffix('}').unwrap_or(&self.text);
             format!("{fields},\"payload\":\"{}\"}}", STANDARD.encode(bytes))
         })
+    }
+
+    /// The bytes that came beside the text.
+    pub fn payload(&self) -> Option<&Bytes> {
+        self.payload.as_deref().map(|payload| &payload.bytes)
+    }
+
+    /// What clients of Socket.IO hear of it; `tell` translates it for the first of them.
+    pub(crate) fn told(&self, tell: impl FnOnce() -> Told) -> &Told {
+        self.told.get_or_init(|| Box::new(tell()))
     }
 
     /// The event as a finished frame.

@@ -31,6 +31,7 @@ pub(crate) use wheel::Wheel;
 use crate::close::CloseReason;
 use crate::names::Room;
 use budget::Budget;
+use bytes::Bytes;
 use pulled::Pulled;
 use queue::Overflow;
 use socket::Socket;
@@ -66,7 +67,12 @@ enum Outlet {
 impl Conn {
     /// A connection whose outlet takes what is queued by [`Conn::pull`]. All queues together hold `total`.
     pub fn pulled(id: &str, queue_bytes_max: usize, total: &Arc<Budget>) -> Arc<Self> {
-        Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::new(total)))
+        Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::new(total, false)))
+    }
+
+    /// The same for a connection over which commands come.
+    pub(crate) fn conversing(id: &str, queue_bytes_max: usize, total: &Arc<Budget>) -> Arc<Self> {
+        Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::new(total, true)))
     }
 
     /// A WebSocket after its handshake.
@@ -94,6 +100,13 @@ impl Conn {
         match &self.outlet {
             Outlet::Socket(socket) => socket.reply(&text),
             Outlet::Pulled(pulled) => pulled.reply(text.into()),
+        }
+    }
+
+    /// Writes finished frames of a WebSocket that carries something else than a session.
+    pub(crate) fn carry(&self, frames: Bytes) {
+        if let Outlet::Socket(socket) = &self.outlet {
+            socket.write(frames);
         }
     }
 
@@ -167,7 +180,10 @@ impl Conn {
 
     /// Whether commands come over it, or it only listens.
     pub fn hears_commands(&self) -> bool {
-        matches!(self.outlet, Outlet::Socket(_))
+        match &self.outlet {
+            Outlet::Socket(_) => true,
+            Outlet::Pulled(pulled) => pulled.hears_commands,
+        }
     }
 
     /// Makes the session look at the clock.

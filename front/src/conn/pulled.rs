@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 #[derive(Debug)]
 pub(super) struct Pulled {
+    /// Commands come over the connection, too.
+    pub(super) hears_commands: bool,
     state: Mutex<State>,
     arrived: Notify,
 }
@@ -29,9 +31,9 @@ impl State {
 }
 
 impl Pulled {
-    pub(super) fn new(total: &Arc<Budget>) -> Self {
+    pub(super) fn new(total: &Arc<Budget>, hears_commands: bool) -> Self {
         let state = State { queue: Queue::default(), share: Share::of(total), closing: None };
-        Pulled { state: Mutex::new(state), arrived: Notify::new() }
+        Pulled { hears_commands, state: Mutex::new(state), arrived: Notify::new() }
     }
 
     pub(super) fn send(&self, batch: &Batch, durable_bytes_max: usize) -> Result<(), Overflow> {

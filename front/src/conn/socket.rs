@@ -132,7 +132,8 @@ impl Socket {
         self.write(codec::frame(Opcode::Pong, payload));
     }
 
-    fn write(&self, frame: Bytes) {
+    /// Writes a finished frame, or several in one piece. Counted like answers.
+    pub(super) fn write(&self, frame: Bytes) {
         let mut state = self.lock();
         if state.is_over() {
             return;

@@ -9,7 +9,7 @@ use super::{Conn, Form, Outlet, deflate};
 use crate::chance;
 use crate::close::CloseReason;
 use crate::serve::App;
-use crate::session::{self, Visitor};
+use crate::session::{self, Source, Visitor};
 use axum::extract::Request;
 use axum::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL,
@@ -39,6 +39,24 @@ const LINGER: Duration = Duration::from_millis(500);
 
 /// The subprotocol (RFC 6455, 1.9): the only one that is ever answered. Browsers that offered a token as one need it.
 const PROTOCOL: &str = "stoa.v1";
+
+/// What is spoken over a WebSocket.
+pub(crate) trait Speaker: Send + 'static {
+    /// Serves it until it should end, and says why; `None` if the other side ended it.
+    fn speak(
+        self,
+        app: Arc<App>,
+        conn: Arc<Conn>,
+        source: &mut (impl Source + 'static),
+    ) -> impl Future<Output = Option<CloseReason>> + Send;
+}
+
+/// The frames of docs/protocol.md.
+impl Speaker for Box<Visitor> {
+    async fn speak(self, app: Arc<App>, conn: Arc<Conn>, source: &mut (impl Source + 'static)) -> Option<CloseReason> {
+        session::run(app, conn, source, self).await
+    }
+}
 
 /// A request that may become a WebSocket.
 pub(crate) struct Handshake {
@@ -72,7 +90,8 @@ impl Handshake {
     }
 
     /// Answers with 101 and serves the WebSocket.
-    pub(crate) fn accept(self, app: Arc<App>, mut request: Request, visitor: Visitor) -> Response {
+    pub(crate) fn accept(self, app: Arc<App>, request: Request, speaker: impl Speaker) -> Response {
+        let mut request = request;
         let upgrade = hyper::upgrade::on(&mut request);
         let form = if self.extensions.is_some() { Form::Deflated } else { Form::Plain };
         let sessions = app.sessions.clone();
@@ -83,7 +102,7 @@ impl Handshake {
                 tracing::error!("the stream under a WebSocket is not TCP");
                 return;
             };
-            let serving = serve(app.clone(), parts.io.into_inner(), &parts.read_buf, form, visitor);
+            let serving = serve(app.clone(), parts.io.into_inner(), &parts.read_buf, form, speaker);
             app.sessions.spawn(serving);
         }));
         let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
@@ -139,28 +158,28 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 }
 
 /// Serves a WebSocket until it is gone. Copies `ahead` before the first await, so that HTTP's buffer can go.
-fn serve(
+fn serve<S: Speaker>(
     app: Arc<App>,
     stream: TcpStream,
     ahead: &Bytes,
     form: Form,
-    visitor: Visitor,
-) -> impl Future<Output = ()> + use<> {
+    speaker: S,
+) -> impl Future<Output = ()> + use<S> {
     let settings = &app.settings;
     let conn = Conn::socket(&format!("k{}", chance::id()), settings.queue_bytes_max, stream, form, &app.queued);
     let limits = Limits { message_bytes_max: settings.frame_bytes_max };
     let decoder = Decoder::new(Role::Server, form == Form::Deflated, limits);
     // In boxes, since a future keeps its arguments twice.
     let reader = Box::new(Reader::new(conn.clone(), decoder, ahead, &app.partial));
-    run(app, conn, reader, Box::new(visitor))
+    run(app, conn, reader, speaker)
 }
 
-async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, visitor: Box<Visitor>) {
+async fn run(app: Arc<App>, conn: Arc<Conn>, mut reader: Box<Reader>, speaker: impl Speaker) {
     let Outlet::Socket(socket) = &conn.outlet else { return };
     let ending = tokio::select! {
         // First the reader: a goodbye that was read says more than a socket that can no longer be written.
         biased;
-        reason = session::run(app, conn.clone(), &mut *reader, visitor) => reason.map(Ending::Reason).or(reader.ending()),
+        reason = speaker.speak(app, conn.clone(), &mut *reader) => reason.map(Ending::Reason).or(reader.ending()),
         // One that has come to its end leaves the last word to the session.
         Err(_) = socket.flush(&conn.changed) => None,
     };

@@ -21,7 +21,7 @@ const AGENT_BYTES_MAX: usize = 256;
 const BEARER_PROTOCOL: &str = "bearer.";
 
 /// Where a request comes from and what sent it, where connections are listed with their user.
-pub(super) fn device(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Option<Device> {
+pub(crate) fn device(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Option<Device> {
     if !settings.devices {
         return None;
     }
@@ -31,7 +31,7 @@ pub(super) fn device(settings: &Settings, headers: &HeaderMap, peer: Option<&Pee
 }
 
 /// Where a request comes from, as limits count it.
-pub(super) fn address(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Arc<str> {
+pub(crate) fn address(settings: &Settings, headers: &HeaderMap, peer: Option<&PeerAddress>) -> Arc<str> {
     peer.map_or_else(|| "unknown".into(), |peer| bucket(client_address(&settings.auth, headers, peer.0)).into())
 }
 
@@ -41,7 +41,7 @@ fn start(text: &str, bytes_max: usize) -> String {
 }
 
 /// The token of a request, wherever it stands. Cookies are never looked at: browsers send them without being asked to.
-pub(super) fn token(settings: &AuthSettings, query: &str, headers: &HeaderMap) -> Result<Option<Token>, FrameError> {
+pub(crate) fn token(settings: &AuthSettings, query: &str, headers: &HeaderMap) -> Result<Option<Token>, FrameError> {
     let in_query = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token");
     if in_query.is_some() && !settings.token_in_query {
         // Not passed over: whoever sends it there would never learn that others may read it.
@@ -53,7 +53,7 @@ pub(super) fn token(settings: &AuthSettings, query: &str, headers: &HeaderMap) -
 }
 
 /// The token in `Authorization: Bearer`.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
     Some(value.strip_prefix("Bearer ")?.trim().to_owned())
 }
@@ -65,7 +65,7 @@ fn bearer_protocol(headers: &HeaderMap) -> Option<String> {
 }
 
 /// An answer to a request that is refused as a whole: an error frame without an id.
-pub(super) fn refusal(error: &FrameError) -> Response {
+pub(crate) fn refusal(error: &FrameError) -> Response {
     let status = match error.code {
         Code::AuthRequired | Code::AuthInvalid | Code::AuthExpired => StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => StatusCode::FORBIDDEN,
@@ -84,7 +84,7 @@ pub(super) fn refusal(error: &FrameError) -> Response {
 }
 
 /// Lets pages of the origins of `--allow-origin` read the answers.
-pub(super) fn cors(settings: &Settings) -> CorsLayer {
+pub(crate) fn cors(settings: &Settings) -> CorsLayer {
     let origins = settings.auth.allow_origin.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let headers = ["last-event-id", super::rpc::CONNECTION].map(HeaderName::from_static);
     CorsLayer::new()

@@ -8,7 +8,7 @@ use std::time::Duration;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads a body of at most `bytes_max` bytes; `bound` is what that is called.
-pub(super) async fn read(body: Body, bound: &str, bytes_max: usize) -> Result<String, FrameError> {
+pub(crate) async fn read(body: Body, bound: &str, bytes_max: usize) -> Result<String, FrameError> {
     let read = tokio::time::timeout(TIMEOUT, to_bytes(body, bytes_max)).await;
     let late = |_| FrameError::new(Code::InvalidFrame, "the body did not come in time");
     let large = |_| FrameError::new(Code::TooLarge, format!("{bound}: the body has at most {bytes_max} bytes"));

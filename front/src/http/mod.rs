@@ -1,14 +1,15 @@
 //! The HTTP side: the WebSocket's door, `/sse` and `/rpc` for those who have none, health, the demo's guest tokens, and
 //! the pages.
 
-mod access;
+pub(crate) mod access;
 pub(crate) mod address;
-mod body;
+pub(crate) mod body;
 mod rpc;
 mod sse;
 
 use crate::auth::DISPLAY_NAME_BYTES_MAX;
 use crate::conn::upgrade::Handshake;
+use crate::gateway::{self, Gateway};
 use crate::serve::{App, PeerAddress};
 use crate::session::Visitor;
 use axum::body::Body;
@@ -18,7 +19,7 @@ use axum::http::header::{X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -51,6 +52,15 @@ pub(crate) fn routes(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(app.clone(), door))
         .layer(access::cors(&app.settings));
     router = router.merge(listening);
+    if app.settings.socketio {
+        let socketio = Router::new()
+            .route("/socket.io/", any(gateway::serve))
+            .route("/socket.io", any(gateway::serve))
+            .with_state(Gateway::new(app.clone()))
+            .layer(middleware::from_fn_with_state(app.clone(), welcome))
+            .layer(access::cors(&app.settings).allow_credentials(true));
+        router = router.merge(socketio);
+    }
     if app.settings.auth.takes_guests() {
         router = router.route("/guest/token", post(guest_token));
     }
@@ -108,6 +118,11 @@ async fn door(State(app): State<Arc<App>>, request: Request, next: Next) -> Resp
     if app.drain.has_begun() {
         return (StatusCode::SERVICE_UNAVAILABLE, "this front is stopping\n").into_response();
     }
+    welcome(State(app), request, next).await
+}
+
+/// Nobody comes from an origin that is not welcome.
+async fn welcome(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if !origin_is_welcome(&app.settings.auth.origins, request.headers()) {
         return (StatusCode::FORBIDDEN, "this origin is not among --origins\n").into_response();
     }
@@ -136,7 +151,7 @@ async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {
     };
     let address = access::address(&app.settings, request.headers(), request.extensions().get());
     match app.limits.enter(&address).await {
-        Ok(lease) => handshake.accept(app, request, Visitor { bearer, device, address, lease }),
+        Ok(lease) => handshake.accept(app, request, Box::new(Visitor { bearer, device, address, lease })),
         Err(error) => access::refusal(&error),
     }
 }

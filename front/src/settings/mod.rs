@@ -145,6 +145,16 @@ pub struct Settings {
     #[command(flatten)]
     pub limits: LimitSettings,
 
+    /// Serve clients of Socket.IO at `/socket.io/`.
+    #[arg(long, env = "STOA_SOCKETIO", num_args = 0..=1, default_value = "true", default_missing_value = "true", action = clap::ArgAction::Set, value_parser = FalseyValueParser::new())]
+    pub socketio: bool,
+    /// How often a client of Socket.IO is asked for a sign of life, in milliseconds; clients are told.
+    #[arg(long, env = "STOA_SOCKETIO_PING_INTERVAL_MS", default_value_t = 25_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub socketio_ping_interval_ms: u64,
+    /// How long it may take to give one, in milliseconds; clients are told.
+    #[arg(long, env = "STOA_SOCKETIO_PING_TIMEOUT_MS", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(10..))]
+    pub socketio_ping_timeout_ms: u64,
+
     /// Worker threads; 0: one per core.
     #[arg(long, env = "STOA_THREADS", default_value_t = 0)]
     pub threads: usize,

@@ -188,14 +188,14 @@ mod tests {
         known.note_message("r", 4, &json!({"n": 1, "body": "four"}));
         let same = known.change_message("r", 1, 5, |_| panic!("it is newer already")).unwrap();
         assert_eq!(same["body"], "five");
-        let mut change = |message: &mut Value| {
+        let change = |message: &mut Value| {
             message["body"] = json!("six");
             Some(())
         };
-        assert_eq!(known.change_message("r", 1, 6, &mut change).unwrap()["body"], "six");
-        assert!(known.change_message("r", 2, 7, &mut change).is_none());
+        assert_eq!(known.change_message("r", 1, 6, change).unwrap()["body"], "six");
+        assert!(known.change_message("r", 2, 7, change).is_none());
         known.forget_room("r");
-        assert!(known.change_message("r", 1, 7, &mut change).is_none());
+        assert!(known.change_message("r", 1, 7, change).is_none());
     }
 
     #[test]

@@ -15,16 +15,29 @@ const COMMANDS_MAX: usize = 10_000;
 /// Events that wait between the connection and the relay, in number. Beyond it the oldest are dropped, which is
 /// noticed and repaired; more would be allocated at the start.
 const EVENTS_MAX: usize = 16_384;
-/// Time between attempts to reconnect, in milliseconds, and its jitter.
-const RECONNECT_MS: u32 = 100;
-const RECONNECT_JITTER_MS: u32 = 50;
+/// The same where nobody listens to more than new connections: the library allocates nine such queues for each client.
+const NOTICES_MAX: usize = 64;
+/// Time before a connection is attempted, in milliseconds: so much for the first attempt, the first of all too, and so much
+/// more for each that follows, up to a maximum, with a jitter. Short at first: while a server is replaced, people wait for it.
+const RECONNECT_MS: u32 = 10;
+const RECONNECT_MS_MAX: u32 = 150;
+const RECONNECT_JITTER_MS: u32 = 10;
 /// Time before a client that ended for good is started anew.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// A client that is not connected yet, whose commands take at most `timeout`.
 pub(super) fn client(config: &Config, timeout: Duration) -> Result<Client, String> {
+    build(config, timeout, NOTICES_MAX)
+}
+
+/// As [`client`], for listening to events.
+pub(super) fn listener(config: &Config, timeout: Duration) -> Result<Client, String> {
+    build(config, timeout, EVENTS_MAX)
+}
+
+fn build(config: &Config, timeout: Duration, queued_max: usize) -> Result<Client, String> {
     let mut builder = Builder::from_config(Config { fail_fast: false, version: RespVersion::RESP3, ..config.clone() });
-    let mut policy = ReconnectPolicy::new_constant(0, RECONNECT_MS);
+    let mut policy = ReconnectPolicy::new_linear(0, RECONNECT_MS_MAX, RECONNECT_MS);
     policy.set_jitter(RECONNECT_JITTER_MS);
     builder.set_policy(policy);
     builder.set_connection_config(ConnectionConfig {
@@ -38,7 +51,7 @@ pub(super) fn client(config: &Config, timeout: Duration) -> Result<Client, Strin
     });
     builder.set_performance_config(PerformanceConfig {
         default_command_timeout: timeout,
-        broadcast_channel_capacity: EVENTS_MAX,
+        broadcast_channel_capacity: queued_max,
         ..PerformanceConfig::default()
     });
     builder.build().map_err(|e| format!("the Redis client cannot be built: {}", e.details()))

@@ -14,6 +14,7 @@ use fred::types::config::Server;
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
@@ -72,13 +73,13 @@ async fn hear_of_switches(client: fred::prelude::Client, kick: Kick) {
     loop {
         tokio::select! {
             connected = reconnections.recv() => {
-                if connected.is_err() {
+                if connected == Err(RecvError::Closed) {
                     return;
                 }
                 let _ = client.subscribe(SWITCH).await;
             }
             message = messages.recv() => {
-                if message.is_err() {
+                if matches!(message, Err(RecvError::Closed)) {
                     return;
                 }
                 kick.kick();

@@ -2,7 +2,7 @@
 
 use super::barrier::{Barrier, Waits};
 use super::breaker::Breaker;
-use super::client::{Tasks, client, command, once};
+use super::client::{Tasks, client, command, listener, once};
 use super::subscriptions::Subscriptions;
 use super::watchdog::{self, Health};
 use crate::acks::Ack;
@@ -13,6 +13,7 @@ use fred::types::config::{Config, Server};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -61,10 +62,15 @@ pub struct Shard {
 }
 
 impl Shard {
-    /// Begins to connect, and goes on until [`Shard::stop`].
-    pub(super) fn start(config: Config, profile: Profile, tasks: &TaskTracker) -> Result<Arc<Self>, String> {
-        let (commands, events) = (client(&config, COMMAND_TIMEOUT)?, client(&config, COMMAND_TIMEOUT)?);
-        let (health, stops) = (Arc::new(Health::default()), CancellationToken::new());
+    /// Begins to connect, and goes on until [`Shard::stop`]; `came` hears when it answers.
+    pub(super) fn start(
+        config: Config,
+        profile: Profile,
+        tasks: &TaskTracker,
+        came: &Arc<Notify>,
+    ) -> Result<Arc<Self>, String> {
+        let (commands, events) = (client(&config, COMMAND_TIMEOUT)?, listener(&config, COMMAND_TIMEOUT)?);
+        let (health, stops) = (Arc::new(Health::new(came)), CancellationToken::new());
         let subscriptions = Arc::new(Subscriptions::new(health.events()));
         let tasks = Tasks::new(tasks, &stops);
         let barriers: Result<Vec<Barrier>, String> = profile

@@ -92,6 +92,8 @@ pub struct ShardRouter {
     /// Channels that are wanted and that no server holds.
     stranded: Mutex<HashMap<Arc<str>, Arc<dyn Listener>>>,
     kick: Kick,
+    /// Tells commands that wait when it may be worth another try: a server answers that did not, or holds other rooms.
+    news: Arc<Notify>,
     lines: Lines,
 }
 
@@ -114,6 +116,7 @@ impl ShardRouter {
             table: RwLock::new(Arc::new(Table { shards: Vec::new(), by_slot: Vec::new() })),
             stranded: Mutex::default(),
             kick: kick.clone(),
+            news: Arc::default(),
             lines: Lines::default(),
         });
         let (found, layouts) = watch::channel(Layout::default());
@@ -149,7 +152,10 @@ impl ShardRouter {
             let shard = known.shards.iter().find(|(server, _)| *server == place.server).map(|(_, shard)| shard.clone());
             let shard = match shard {
                 Some(shard) => shard,
-                None => Shard::start(self.deployment.server(&place.server), self.profile.clone(), &self.tasks)?,
+                None => {
+                    let config = self.deployment.server(&place.server);
+                    Shard::start(config, self.profile.clone(), &self.tasks, &self.news)?
+                }
             };
             shard.hold(&place.slots);
             shards.push((place.server.clone(), shard));
@@ -158,6 +164,7 @@ impl ShardRouter {
         let is_one = shards.len() == 1 && by_slot.iter().all(Option::is_some);
         let table = Arc::new(Table { shards, by_slot: if is_one { Vec::new() } else { by_slot } });
         *self.table.write().unwrap_or_else(PoisonError::into_inner) = table.clone();
+        self.news.notify_waiters();
         let mut moving: Vec<_> = stranded.drain().collect();
         for (server, shard) in &known.shards {
             let is_here = |channel: &str| table.shard(channel).is_some_and(|now| Arc::ptr_eq(now, shard));
@@ -192,17 +199,19 @@ impl ShardRouter {
         Box::pin(self.call_again(channel, ticket, call)).await
     }
 
-    /// Tries for as long as the router is patient.
+    /// Tries for as long as the router is patient: after a pause, and as soon as there is news.
     async fn call_again(&self, channel: &str, ticket: Ticket, call: Call) -> Result<Value, CallError> {
         let deadline = Instant::now() + self.patience;
         let place = self.lines.stand(channel, ticket).ok_or(CallError::Away)?;
-        let mut pause = PAUSE_MIN;
+        let (mut pause, mut news) = (PAUSE_MIN, self.news.notified());
         loop {
             let again = async {
-                tokio::time::sleep(pause / 2 + chance::jitter(pause)).await;
+                let _ = tokio::time::timeout(pause / 2 + chance::jitter(pause), news).await;
                 place.turn().await;
             };
             tokio::time::timeout_at(deadline, again).await.map_err(|_| CallError::Away)?;
+            // From before the attempt: what is new while it is made counts.
+            news = self.news.notified();
             match self.attempt(channel, &call).await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => self.worth_another(error, &call)?,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::sync::broadcast::error::TryRecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
@@ -29,6 +29,8 @@ pub(super) struct Pulse {
     answers: AtomicU64,
     /// Tells those who wait for an answer that none will come.
     gone: Notify,
+    /// Tells those who wait for a server that one answers again, or for the first time.
+    came: Arc<Notify>,
     /// Which server process it leads to; an address may lead to another one after a while.
     run_id: Mutex<Option<String>>,
 }
@@ -60,6 +62,12 @@ pub struct Health {
 }
 
 impl Health {
+    /// Nothing yet; `came` hears when commands are answered after they were not.
+    pub(super) fn new(came: &Arc<Notify>) -> Self {
+        let commands = Pulse { came: came.clone(), ..Pulse::default() };
+        Health { commands: Arc::new(commands), ..Health::default() }
+    }
+
     pub(super) fn commands(&self) -> &Arc<Pulse> {
         &self.commands
     }
@@ -99,7 +107,9 @@ pub(super) async fn watch(client: Client, pulse: Arc<Pulse>) {
         let answered = client.state() == ClientState::Connected
             && (matches!(tokio::time::timeout(PING_TIMEOUT, client.ping::<()>(None)).await, Ok(Ok(())))
                 || pulse.answers() > before);
-        pulse.is_up.store(answered, Ordering::Relaxed);
+        if !pulse.is_up.swap(answered, Ordering::Relaxed) && answered {
+            pulse.came.notify_waiters();
+        }
         strikes = if answered { 0 } else { strikes + 1 };
         // Without a connection the library is busy making one already.
         if strikes >= STRIKES_MAX && client.state() == ClientState::Connected {
@@ -110,7 +120,10 @@ pub(super) async fn watch(client: Client, pulse: Arc<Pulse>) {
             let _ = tokio::time::timeout(PING_TIMEOUT, client.force_reconnection()).await;
         }
         let pause = if answered { PING_INTERVAL } else { PING_INTERVAL / 20 };
-        tokio::time::sleep(pause).await;
+        // A new connection is looked at when it stands.
+        if let Ok(Ok(_) | Err(RecvError::Lagged(_))) = tokio::time::timeout(pause, connections.recv()).await {
+            is_known = false;
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::network::{self, Line, Network};
 use crate::redis::{Redis, RedisOptions, free_port};
 use crate::resp::Reply;
 use crate::waiting;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,10 @@ use std::time::{Duration, Instant};
 const AGREEMENT: Duration = Duration::from_secs(30);
 /// How long one attempt to hand a shard over may take.
 const HAND_OVER: Duration = Duration::from_secs(8);
+/// A replica begins no other election until so many times the node timeout, but at least so many milliseconds, have passed since
+/// its last one (seen in Redis 7.0 and Valkey 8.0, not in Valkey 9.1): it takes the votes of that one for its own, nobody believes it, and
+/// the primary takes no writes until it gives the hand-over up after five seconds.
+const ELECTION: (u64, u64) = (4, 4_000);
 /// Time without an answer after which a node of a cluster, or a primary, counts as gone, in milliseconds.
 const GONE_AFTER_MS: u64 = 3_000;
 
@@ -65,6 +70,9 @@ pub struct Cluster {
     /// The network between them, if they were set up with one.
     pub network: Option<Network>,
     ports: Vec<u16>,
+    gone_after_ms: u64,
+    /// When each node was last made a primary.
+    elected: Mutex<HashMap<usize, Instant>>,
     _alone: MutexGuard<'static, ()>,
 }
 
@@ -101,7 +109,8 @@ impl Cluster {
             }
             options
         });
-        let cluster = Cluster { nodes, network, ports, _alone: alone };
+        let (gone_after_ms, elected) = (setup.gone_after_ms, Mutex::default());
+        let cluster = Cluster { nodes, network, ports, gone_after_ms, elected, _alone: alone };
         let per_primary = 16_384_usize.div_ceil(primaries);
         for (at, node) in cluster.nodes[..primaries].iter().enumerate() {
             let (first, last) = (at * per_primary, ((at + 1) * per_primary).min(16_384) - 1);
@@ -161,8 +170,11 @@ impl Cluster {
         (0..).map(|n| format!("{start}{n}")).find(|room| self.primary_of(room) == primary).unwrap()
     }
 
-    /// Makes a replica the primary, as one does before maintenance: no write is lost.
+    /// Makes a replica the primary, as one does before maintenance: no write is lost. Waits for as long as it must not be
+    /// elected again.
     pub fn hand_over(&self, replica: usize) {
+        self.await_election(replica);
+        self.elected().insert(replica, Instant::now());
         let port = i64::from(self.ports[replica]);
         let is_known = |node: &Redis| {
             let slots = node.ok(&["CLUSTER", "SLOTS"]);
@@ -174,6 +186,20 @@ impl Cluster {
             waiting::poll(HAND_OVER, || self.nodes.iter().all(is_known).then_some(())).is_some()
         });
         assert!(done, "the replica did not take over\n{}", self.nodes[replica].log());
+    }
+
+    /// Returns when this node may be elected again.
+    pub fn await_election(&self, replica: usize) {
+        let (times, least_ms) = ELECTION;
+        let between = Duration::from_millis((times * self.gone_after_ms).max(least_ms));
+        let last = self.elected().get(&replica).copied();
+        if let Some(rest) = last.and_then(|last| between.checked_sub(last.elapsed())) {
+            std::thread::sleep(rest);
+        }
+    }
+
+    fn elected(&self) -> MutexGuard<'_, HashMap<usize, Instant>> {
+        self.elected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Moves the slot of a room to another primary while it is in use, `pause` after each step.

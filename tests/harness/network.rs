@@ -3,6 +3,8 @@
 //!
 //! Who sends is known by the address: each server calls from one of its own (`bind-source-addr`), everybody else from
 //! 127.0.0.1.
+//!
+//! Lines and not namespaces of the kernel: those take rights that a test should not need.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -100,6 +100,8 @@ impl RedisOptions {
                 is_paused: AtomicBool::new(false),
                 _owned: None,
             };
+            // Once: sentinels have a server write into it whom it follows, and that holds when it starts again.
+            std::fs::write(redis.directory.join("redis.conf"), redis.configuration()).unwrap();
             if redis.launch() {
                 redis._owned = Some(directory);
                 return redis;
@@ -309,7 +311,6 @@ impl Redis {
 
     /// False when the port was taken; panics when it does not start for another reason.
     fn launch(&mut self) -> bool {
-        std::fs::write(self.directory.join("redis.conf"), self.configuration()).unwrap();
         // The kernel kills the server when the test's process dies in whatever way; Drop cannot see a SIGKILL.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(&self.options.server);

@@ -51,7 +51,7 @@ impl Blow {
     pub const CLUSTER: &[Blow] =
         &[KILL, Blow::Stop(S), Blow::CutOff(S), Blow::Lag(S), Blow::HandOver, Blow::Move, POWER, Blow::Isolate(S)];
     /// What loses writes behind sentinels where they are acknowledged from memory.
-    pub const LOSSY_SENTINELS: &[Blow] = &[Blow::CutOff(S), Blow::Hasty];
+    pub const LOSSY_SENTINELS: &[Blow] = &[Blow::CutOff(S), Blow::Hasty, Blow::Flicker(0)];
     /// What loses writes in a cluster where they are acknowledged from memory.
     pub const LOSSY_CLUSTER: &[Blow] = &[Blow::CutOff(S), Blow::Flicker(0)];
 

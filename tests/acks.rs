@@ -1,4 +1,4 @@
-//! What a reply promises when fronts wait for replicas or for the disk.
+//! What a reply promises when fronts wait for replicas. For the disk: `acks_disk.rs`.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::{Value, json};
@@ -8,9 +8,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use stoa_front::Settings;
 use stoa_front::settings::Secret;
-use stoa_harness::front::http_status;
 use stoa_harness::socket::Client;
-use stoa_harness::{Front, Redis, Reply, assert_eventually, front};
+use stoa_harness::{Front, Redis, front};
 
 const TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -208,22 +207,4 @@ async fn replicas_of_another_server_acknowledge_nothing() {
     let waits = calls(&old, "wait");
     assert_eq!(client.refused(post("lobby", seq)).await, "UNACKNOWLEDGED");
     assert_eq!(calls(&old, "wait"), waits, "the old server is not even asked");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn the_disk_is_waited_for_where_the_server_can_and_said_to_be_impossible_elsewhere() {
-    let redis = Redis::options().aof().start();
-    let can = matches!(&redis.ok(&["COMMAND", "INFO", "WAITAOF"]).items()[0], Reply::Array(_));
-    if can {
-        let front = Front::start_with(&redis, |settings| settings.ack = "disk".parse().unwrap()).await;
-        let client = ada(&front, "lobby").await;
-        client.ok(post("lobby", 1)).await;
-        assert!(calls(&redis, "waitaof") > 0);
-    } else {
-        eprintln!("this server has no WAITAOF: only that the front says so is tested");
-        let front = Front::start_unready_with(&redis, |settings| settings.ack = "disk".parse().unwrap()).await;
-        // It has tried, more than once, and is not ready.
-        assert_eventually!(redis.info("errorstat_ERR").is_some_and(|stat| stat != "count=1"));
-        assert_eq!(http_status(front.port, "/readyz"), Some(503));
-    }
 }

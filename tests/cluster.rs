@@ -1,13 +1,19 @@
 //! Rooms on a Redis Cluster: each lives on a shard, shards fail and hand over, slots move, and nobody misses anything.
 #![allow(clippy::unwrap_used)]
 
-use serde_json::json;
-use std::time::Duration;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use stoa_harness::process::FrontProcess;
 use stoa_harness::socket::Client;
 use stoa_harness::talk::Talk;
-use stoa_harness::{Cluster, Front, Redis, front};
+use stoa_harness::{Cluster, Front, Redis, assert_eventually, front};
 
 const LONG_ENOUGH: Duration = Duration::from_millis(500);
+/// So many wait for a server when it stops: more than it takes for a front to ask that server less.
+const WRITERS: usize = 12;
+/// A machine with much to do keeps somebody waiting for so long, and not for the seconds after which a front gives a server up.
+const NO_FAULT: Duration = Duration::from_secs(2);
 
 async fn two_fronts(cluster: &Cluster) -> [Front; 2] {
     // Each is told of one node only, and finds the others.
@@ -113,4 +119,46 @@ async fn a_shard_whose_primary_dies_comes_back_and_the_others_never_notice() {
         "the shard: {:?} without an answer, {} refusals; another: {:?}",
         talk.longest_gap, talk.refused, other.longest_gap
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_writes_to_a_shard_that_stands_still_hears_so_at_once_and_the_others_never_notice() {
+    let cluster = Cluster::start(3, 0, Redis::options);
+    let directory = tempfile::tempdir().unwrap();
+    let front = FrontProcess::start(&cluster.url(1), &["--redis-patience-ms", "200"], directory.path());
+    let (room, elsewhere) = (cluster.room_on(0, "hall"), cluster.room_on(1, "hall"));
+    let mut writers = Vec::new();
+    for n in 0..WRITERS {
+        let writer = Client::connect(front.port, &front::token(&format!("u{n}"))).await;
+        writer.ok(json!({"do": "room.join", "room": room})).await;
+        writers.push(writer);
+    }
+    let post = json!({"do": "msg.post", "room": room, "body": "hi", "client": "tab", "seq": 1});
+    let is_refused = |answer: Result<Value, Value>| {
+        let error = answer.expect_err("nobody can have stored this");
+        assert_eq!((&error["code"], &error["retry"]), (&json!("UNAVAILABLE"), &json!(true)), "{error}");
+    };
+    let talk = Talk::start(&elsewhere, (front.port, front.port)).await;
+    cluster.nodes[0].pause(true);
+    // Whoever waits when it stops is told when the front gives it up, and counted.
+    join_all(writers.iter().map(|writer| writer.ask(post.clone()))).await.into_iter().for_each(is_refused);
+    assert_eventually!(front.log().contains("asking it less"), "{}", front.log());
+    // Whoever comes later does not wait for it.
+    let began = Instant::now();
+    join_all(writers.iter().map(|writer| writer.ask(post.clone()))).await.into_iter().for_each(is_refused);
+    let waited = began.elapsed();
+    let written = talk.end().await;
+    println!("told after {waited:?}; another shard: {:?} without an answer", written.longest_gap);
+    assert!(waited < NO_FAULT, "{waited:?}");
+    assert!(written.longest_gap < NO_FAULT, "{:?}", written.longest_gap);
+    // It goes on, and so does its room.
+    cluster.nodes[0].pause(false);
+    for writer in &writers {
+        let answered = stoa_harness::waiting::poll_async(Duration::from_secs(30), || {
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(writer.ask(post.clone())).ok())
+        });
+        assert!(answered.await.is_some(), "its room does not go on\n{}", front.log());
+    }
+    let key = format!("stoa:{{{room}}}:log");
+    assert_eq!(cluster.nodes[0].ok(&["MSG.INFO", &key]).field("n").int(), WRITERS as i64, "each is there once");
 }

@@ -108,12 +108,13 @@ export async function startSentinel(primary: number): Promise<string> {
 export type FrontProcess = Listening;
 
 /**
- * Starts a front, with further settings if need be.
+ * Starts a front, with further settings if need be; on a port of its own unless `--listen` names one.
  *
  * @param redis the port of a server, or a URL
  */
 export async function startFront(redis: number | string, ...settings: string[]): Promise<FrontProcess> {
-  const port = await freePort();
+  const listen = settings.indexOf("--listen");
+  const port = listen < 0 ? await freePort() : Number(settings.splice(listen, 2)[1]?.split(":")[1]);
   // Tests write faster than people; those about limits say so themselves.
   const limits = settings.includes("--limits") ? [] : ["--limits", "off"];
   const args = ["--listen", `127.0.0.1:${port}`, "--redis-url", typeof redis === "string" ? redis : `redis://127.0.0.1:${redis}`, "--jwt-secret", SECRET, "--threads", "1", "--log", "error", ...limits, ...settings];
@@ -128,10 +129,10 @@ const isReady = (port: number) =>
     get(`http://127.0.0.1:${port}/readyz`, (answer) => resolve(answer.resume().statusCode === 200)).on("error", () => resolve(false));
   });
 
-/** What lets a user in, for so many seconds. */
-export function token(user: string, lifetimeS = 3_600): string {
+/** What lets a user in, for so many seconds, with further claims if need be. */
+export function token(user: string, lifetimeS = 3_600, claims: object = {}): string {
   const part = (value: object) => Buffer.from(JSON.stringify(value)).toString("base64url");
-  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + lifetimeS })}`;
+  const signed = `${part({ alg: "HS256", typ: "JWT" })}.${part({ ...claims, sub: user, exp: Math.floor(Date.now() / 1000) + lifetimeS })}`;
   return `${signed}.${createHmac("sha256", SECRET).update(signed).digest("base64url")}`;
 }
 

@@ -6,7 +6,7 @@ use super::packet::{Packet, SEPARATOR};
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::conn::upgrade::{Handshake, Speaker};
-use crate::http::{access, body};
+use crate::http::{self, access, body};
 use crate::serve::{App, PeerAddress};
 use crate::session::{Incoming, Source};
 use axum::extract::{Request, State};
@@ -109,8 +109,10 @@ async fn welcome(
     query: &str,
 ) -> Result<Arc<Engine>, Response> {
     let app = &gateway.app;
-    if app.drain.has_begun() {
-        return Err((StatusCode::SERVICE_UNAVAILABLE, "this front is stopping\n").into_response());
+    // Pages join their rooms when they are connected and do not ask twice: so whoever could not join now waits outside. The
+    // client comes back by itself.
+    if let Some(why) = http::unready(app) {
+        return Err((StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], why).into_response());
     }
     if app.sessions.len() as u64 >= app.settings.auth.connections_max {
         let message = "this front has as many connections as it may: come back later\n";

@@ -135,7 +135,10 @@ fn room(arg: &Value, field: &str) -> Result<Job, FrameError> {
 fn job(arg: &Value) -> Result<String, FrameError> {
     match &arg["jobId"] {
         Value::Number(number) => Ok(number.to_string()),
-        _ => Ok(text(arg, "jobId")?.to_owned()),
+        _ => match text(arg, "jobId")? {
+            "" => Err(invalid("jobId: an id is missing")),
+            id => Ok(id.to_owned()),
+        },
     }
 }
 
@@ -448,6 +451,9 @@ fn get_room_presence(arg: &Value) -> Made {
 }
 
 fn get_presence(arg: &Value, state: &State) -> Made {
+    if !arg.is_null() && !arg.is_object() {
+        return Err(invalid("{userIds}, or nothing"));
+    }
     let users = match &arg["userIds"] {
         Value::Null => None,
         Value::Array(users) if users.iter().all(Value::is_string) => Some(users.clone()),

@@ -117,9 +117,15 @@ impl Link {
             let mut said = session.clone();
             let reason = session::run(session.gateway().app.clone(), session.conn.clone(), &mut said, visitor).await;
             // Without a reason the other side has gone.
-            session.conn.close(reason.unwrap_or(CloseReason::Resync));
-            let _ = tokio::time::timeout(END_TIMEOUT, session.gone.cancelled()).await;
+            let ending = reason.unwrap_or(CloseReason::Resync);
+            session.conn.close(ending);
+            // Last packets are for those who still read; a transport that takes none is closed at once, so that its client
+            // knows and comes back.
+            let is_told = ending.drains() && tokio::time::timeout(END_TIMEOUT, session.gone.cancelled()).await.is_ok();
             session.end(false);
+            if !is_told && reason.is_some() {
+                session.engine.end(End::Front(ending));
+            }
         });
         link
     }
@@ -237,6 +243,10 @@ impl Link {
 
     /// The session has ended.
     async fn finish(self: &Arc<Self>) {
+        // Who left this namespace may stay in others.
+        if self.gone.is_cancelled() {
+            return;
+        }
         let reason = self.conn.closing().unwrap_or(CloseReason::Resync);
         if reason.code() < 4500 {
             // Clients come back by themselves when the transport closes, and only then.

@@ -164,16 +164,21 @@ fn origin_is_welcome(welcome: &[String], headers: &HeaderMap) -> bool {
 }
 
 async fn readyz(State(app): State<Arc<App>>) -> Response {
+    match unready(&app) {
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, why).into_response(),
+        None => "ready\n".into_response(),
+    }
+}
+
+/// Why nobody should come to this front now.
+pub(crate) fn unready(app: &App) -> Option<&'static str> {
     if app.drain.is_announced() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+        return Some("stopping\n");
     }
     if !app.api.router().is_ready() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for redis with the Stoa module\n").into_response();
+        return Some("waiting for redis with the Stoa module\n");
     }
-    if !app.auth.is_ready() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "waiting for the keys of tokens\n").into_response();
-    }
-    "ready\n".into_response()
+    (!app.auth.is_ready()).then_some("waiting for the keys of tokens\n")
 }
 
 #[derive(Deserialize)]

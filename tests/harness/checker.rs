@@ -242,7 +242,8 @@ impl<'h> Stream<'h> {
         if standing == Standing::Lost {
             walk.phantom.get_or_insert(record);
         }
-        if standing == Standing::Kept {
+        // What nobody remembers was followed, too, and may be part of what remained.
+        if standing != Standing::Lost {
             walk.items.extend(event.item);
             match walk.followed.last_mut() {
                 Some((_, to)) if fits => *to = event.to.rev,

@@ -5,6 +5,7 @@ use crate::damage::{ALL, Damage, OF_FAILOVERS};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::time::Duration;
+use stoa_core::bounds::EPOCHS_KEPT;
 
 const LOG: &str = "room/log";
 
@@ -227,6 +228,21 @@ fn what_a_failover_loses_may_be_lost_where_it_is_told() {
     }
     let strict = History { terms: Terms::Acknowledged, ..failed_over(Terms::Memory) };
     assert_eq!(broken(&strict), [Promise::Kept], "what was acknowledged is lost");
+}
+
+#[test]
+fn what_was_followed_in_an_epoch_that_nobody_remembers_was_not_passed_over() {
+    let mut history = good();
+    history.terms = Terms::Acknowledged;
+    // The first of its two epochs is older than as many as are remembered.
+    let remembered = (2..).take(EPOCHS_KEPT).map(|number| (Epoch { number, id: 7 }, 1_000));
+    history.ends.get_mut(LOG).unwrap().epochs = remembered.collect();
+    assert_eq!(broken(&history), []);
+    let is_missed = |record: &Record| {
+        &*record.client == "ada" && matches!(&record.fact, Fact::Delivered(event) if event.to.rev == 30)
+    };
+    history.records.retain(|record| !is_missed(record));
+    assert!(!broken(&history).is_empty(), "what is missed later is");
 }
 
 #[test]

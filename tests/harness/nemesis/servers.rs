@@ -227,7 +227,15 @@ impl Servers {
     fn are_well(&self) -> bool {
         match self {
             Servers::Sentinels(servers) => servers.is_well(),
-            Servers::Cluster(cluster) => cluster.is_well(1),
+            Servers::Cluster(cluster) => cluster.is_well(self.replicas_of_each()),
+        }
+    }
+
+    /// How many replicas each primary has.
+    pub fn replicas_of_each(&self) -> usize {
+        match self {
+            Servers::Sentinels(servers) => servers.servers.len() - 1,
+            Servers::Cluster(_) => 1,
         }
     }
 

@@ -23,7 +23,8 @@ export default defineConfig({
       "/guest": { target: front },
       "/sse": { target: front },
       "/rpc": { target: front },
+      "/socket.io": { target: front, ws: true },
     },
   },
-  build: { target: "es2022" },
+  build: { target: "es2022", rollupOptions: { input: ["index.html", "socketio.html"] } },
 });

@@ -66,8 +66,8 @@ export const launch = () =>
     args: ["--no-sandbox", "--disable-dev-shm-usage"],
   });
 
-/** A person in a window of their own, with nobody else's memory. */
-export async function enter(browser, address, name, options = {}, room = "story") {
+/** A person in a window of their own, with nobody else's memory: on the page of Stoa's own client, or another one. */
+export async function enter(browser, address, name, options = {}, room = "story", path = "") {
   const context = await browser.newContext({ viewport: { width: 1100, height: 760 }, ...options });
   const page = await context.newPage();
   page.setDefaultTimeout(SOON);
@@ -76,11 +76,11 @@ export async function enter(browser, address, name, options = {}, room = "story"
   page.on("console", (message) => {
     if (message.type() === "error") complaints.push(message.text());
   });
-  await page.goto(`${address}/?room=${room}`);
+  await page.goto(`${address}/${path}?room=${room}`);
   await page.fill("#name-input", name);
   await page.press("#name-input", "Enter");
   await page.waitForSelector('#state[data-state="connected"]');
-  await page.locator("#document .cm-content[contenteditable=true]").waitFor();
+  if (path === "") await page.locator("#document .cm-content[contenteditable=true]").waitFor();
   return { page, name, complaints };
 }
 

@@ -1,61 +1,27 @@
 /** The page: asks for a name, connects, and gives each part of the page its part of the room. */
 import { connect, type StateChange, type Stoa } from "stoa";
 import { startChat } from "./chat.js";
+import { startCopy } from "./copy-link.js";
 import type { DemoRoom, Guest, Place } from "./demo-room.js";
 import { byId } from "./dom.js";
+import { askName } from "./door.js";
 import { startEditor } from "./editor.js";
-import { forgetGuest, guestToken, rememberedName, wasHere } from "./guest.js";
+import { forgetGuest, guestToken } from "./guest.js";
 import { Line, startLine } from "./line.js";
 import { startPeople } from "./people.js";
-import { roomName, roomLink } from "./room-name.js";
+import { roomName } from "./room-name.js";
 import "./style.css";
 
 const name = roomName(location);
 byId("room").textContent = name;
-byId("welcome-room").textContent = name;
 document.title = `${name} · Stoa`;
+byId<HTMLAnchorElement>("other-client").href = `./socketio.html?room=${encodeURIComponent(name)}`;
 
 // A link to another room in this page's address (`#other`) is another room.
 addEventListener("hashchange", () => location.reload());
-startCopy();
+startCopy(name);
 startViews();
-askName();
-
-/** The door. Whoever only reloads is inside already. */
-function askName(): void {
-  const door = byId<HTMLDialogElement>("welcome");
-  const form = byId<HTMLFormElement>("name-form");
-  const input = byId<HTMLInputElement>("name-input");
-  const button = form.querySelector("button");
-  input.value = rememberedName();
-
-  const enter = async () => {
-    if (button !== null) button.disabled = true;
-    byId("name-error").textContent = "";
-    try {
-      await guestToken(input.value.trim(), "first");
-      if (door.open) door.close();
-      enterRoom(input.value.trim());
-    } catch (error) {
-      if (!door.open) door.showModal();
-      byId("name-error").textContent = error instanceof Error ? error.message : "That did not work. Try again.";
-    }
-    if (button !== null) button.disabled = false;
-  };
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    // Another name is another guest.
-    if (input.value.trim() !== rememberedName()) forgetGuest();
-    if (input.value.trim() !== "") void enter();
-  });
-  // There is nothing behind the door yet that Escape could go back to.
-  door.addEventListener("cancel", (event) => event.preventDefault());
-  if (wasHere()) void enter();
-  else {
-    door.showModal();
-    input.select();
-  }
-}
+askName(name, enterRoom);
 
 function enterRoom(guest: string): void {
   const line = new Line();
@@ -114,37 +80,6 @@ function startState(stoa: Stoa, room: DemoRoom, own: Line): void {
   addEventListener("online", () => update({}));
   again.addEventListener("click", () => stoa.open());
   update({});
-}
-
-function startCopy(): void {
-  const button = byId("copy");
-  const label = button.querySelector("span") as HTMLElement;
-  let timer = 0;
-  button.addEventListener("click", async () => {
-    label.textContent = (await copyText(roomLink(location, name))) ? "Link copied" : "Copy the address above";
-    button.dataset["done"] = "";
-    clearTimeout(timer);
-    timer = window.setTimeout(() => {
-      label.textContent = "Copy link";
-      delete button.dataset["done"];
-    }, 2_500);
-  });
-}
-
-async function copyText(text: string): Promise<boolean> {
-  try {
-    await navigator.clipboard.writeText(text);
-    return true;
-  } catch {
-    // Pages without TLS (a colleague's machine in the office) have no clipboard object: the old way works there.
-    const field = document.createElement("textarea");
-    field.value = text;
-    document.body.append(field);
-    field.select();
-    const done = document.execCommand("copy");
-    field.remove();
-    return done;
-  }
 }
 
 /** On a narrow screen one pane is shown at a time. */

@@ -3,7 +3,7 @@ import type { DemoRoom } from "./demo-room.js";
 import { avatar, byId, make } from "./dom.js";
 
 /** People shown by name; of more only the number. */
-const SHOWN_MAX = 24;
+export const SHOWN_MAX = 24;
 
 /** Names and colours by user. People who have gone keep theirs. */
 export interface Names {
@@ -11,6 +11,31 @@ export interface Names {
   of(user: string, fallback?: string): string;
   /** Their colour: the same for everybody. */
   color(user: string): string;
+}
+
+/** Somebody in the list of who is here. */
+export function chip(name: string, color: string, status: string, connections: number): HTMLLIElement {
+  const item = make("li", "person");
+  const windows = connections > 1 ? `, in ${connections} windows` : "";
+  item.title = `${name}${status === "online" ? "" : `, ${status}`}${windows}`;
+  const disc = avatar(name, color);
+  disc.append(make("span", "status"));
+  item.dataset["status"] = status;
+  item.append(disc, make("bdi", "", name));
+  if (status !== "online") item.append(make("span", "unseen", `, ${status}`));
+  return item;
+}
+
+/** Oneself in that list: the button asks for another name. */
+export function ownChip(name: string, color: string, status: string, connections: number, rename: () => void): HTMLLIElement {
+  const item = chip(name, color, status, connections);
+  const change = make("button", "you", "you");
+  change.type = "button";
+  change.title = "Change your name";
+  change.ariaLabel = "You: change your name";
+  change.addEventListener("click", rename);
+  item.append(change);
+  return item;
 }
 
 /**
@@ -24,28 +49,10 @@ export function startPeople(stoa: Stoa, room: DemoRoom, guest: string, rename: (
   const names = new Map<string, string>();
   const list = byId("people");
 
-  const chip = (name: string, color: string, status: string, connections: number) => {
-    const item = make("li", "person");
-    const windows = connections > 1 ? `, in ${connections} windows` : "";
-    item.title = `${name}${status === "online" ? "" : `, ${status}`}${windows}`;
-    const disc = avatar(name, color);
-    disc.append(make("span", "status"));
-    item.dataset["status"] = status;
-    item.append(disc, make("bdi", "", name));
-    if (status !== "online") item.append(make("span", "unseen", `, ${status}`));
-    return item;
-  };
   const myChip = () => {
     const { me, status } = presence;
     // Who is invisible is in nobody's list, and sees themselves all the same.
-    const item = chip(guest, colorOf(stoa.user ?? ""), me?.status ?? status, me?.connections ?? 1);
-    const change = make("button", "you", "you");
-    change.type = "button";
-    change.title = "Change your name";
-    change.ariaLabel = "You: change your name";
-    change.addEventListener("click", rename);
-    item.append(change);
-    return item;
+    return ownChip(guest, colorOf(stoa.user ?? ""), me?.status ?? status, me?.connections ?? 1, rename);
   };
 
   const show = () => {

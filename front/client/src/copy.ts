@@ -42,7 +42,7 @@ export interface Inflight {
 /** All that a copy is, as one value: what survives a reload. */
 export interface StoredCopy {
   position: Position;
-  began: number;
+  elder?: Position | undefined;
   base: string;
   anchor?: string | undefined;
   inflight?: Inflight | undefined;
@@ -84,6 +84,8 @@ export interface Writer {
 /** An accepted operation. */
 export interface Accepted {
   readonly op: Operation;
+  /** That of the position before it. */
+  readonly epoch: string;
   /** What takes it back. */
   readonly undo: Operation;
   /** Whether it was in flight here. */
@@ -106,17 +108,22 @@ export class Copy {
   /** The size of all that there ever were. */
   private units = 0;
   anchor: string | undefined;
-  /** Up to this revision the history may be of older epochs than `position.epoch`. */
-  began: number;
+  /**
+   * Where the epoch before that one ended. If its end was not seen, an earlier position of the same epoch: up to there the history
+   * may be of older ones.
+   */
+  elder: Position;
+  /** An earlier position, asked instead of `position` since nobody knows the epoch of that one: see `rollback.ts`. */
+  asks: Position | undefined;
   private readonly difference: (from: string, to: string) => Operation;
 
   constructor(
-    { position, began, base, anchor, inflight, buffer }: StoredCopy,
+    { position, elder = position, base, anchor, inflight, buffer }: StoredCopy,
     readonly hooks: CopyHooks,
   ) {
     this.difference = hooks.difference ?? difference;
     this.position = position;
-    this.began = began;
+    this.elder = elder;
     this.base = base;
     this.anchor = anchor;
     this.inflight = inflight;
@@ -133,8 +140,8 @@ export class Copy {
   }
 
   get stored(): StoredCopy {
-    const { position, began, base, anchor, inflight, buffer } = this;
-    return { position, began, base, anchor, inflight, buffer };
+    const { position, elder, base, anchor, inflight, buffer } = this;
+    return { position, elder, base, anchor, inflight, buffer };
   }
 
   /** The user edits `text`. */
@@ -174,13 +181,13 @@ export class Copy {
     const { user, client, seq } = by;
     const before = this.base;
     this.base = apply(before, op);
-    this.moveTo(position);
     const { recent, units } = this;
     // A copy of its own: pieces of a text keep the whole text in memory.
-    const accepted = JSON.stringify({ op, undo: invert(op, before), own, client, seq, units });
+    const accepted = JSON.stringify({ op, epoch: this.position.epoch, undo: invert(op, before), own, client, seq, units });
     this.units += accepted.length;
     recent.push(JSON.parse(accepted) as Accepted);
     while (recent[0] !== undefined && (recent.length > RECENT_MAX || this.units - recent[0].units > RECENT_UNITS_MAX)) recent.shift();
+    this.moveTo(position);
     this.hooks.moved(op, own ? undefined : user);
     if (!own) {
       if (this.anchor === undefined) this.overPending(op, user);
@@ -196,7 +203,7 @@ export class Copy {
 
   /** The history goes on here, under the epoch of `position`. */
   moveTo(position: Position): void {
-    if (position.epoch !== this.position.epoch) this.began = this.position.rev;
+    if (position.epoch !== this.position.epoch) this.elder = this.position;
     this.position = position;
   }
 
@@ -204,8 +211,7 @@ export class Copy {
   replace(content: string, position: Position): void {
     const before = this.base;
     this.base = content;
-    this.position = position;
-    this.began = position.rev;
+    this.position = this.elder = position;
     this.recent = [];
     if (this.inflight !== undefined) this.anchor ??= before;
     else this.overPending(this.difference(before, content), undefined);
@@ -215,7 +221,7 @@ export class Copy {
   standing({ epoch, rev }: Position): Standing {
     if (epoch === this.position.epoch) return rev <= this.position.rev ? "held" : "ahead";
     if (epochNumber(epoch) >= epochNumber(this.position.epoch)) return "elsewhere";
-    return rev <= this.began ? "held" : "lost";
+    return rev <= this.elder.rev ? "held" : "lost";
   }
 
   /** The operation in flight came to its end: it is part of base, or never will be. */

@@ -17,36 +17,71 @@
  */
 import type { Accepted, Copy, Inflight } from "./copy.js";
 import { apply, compose, isNoop, transform, type Bias, type Operation } from "./ot/index.js";
+import type { SyncHooks } from "./sync.js";
 import type { Turns } from "./turns.js";
+import type { Position, StreamPart } from "./wire/index.js";
+
+/** What it takes to roll back. */
+export interface RollbackHost {
+  /** This client's undos are told as those of `<client>:undo`. */
+  readonly room: { readonly client: string };
+  /** What else waits to be written: it goes after the edits that are pending again. */
+  readonly turns: Turns;
+  /** Is told of it. */
+  readonly hooks: Pick<SyncHooks, "lost">;
+}
 
 /**
- * Takes a copy back to revision `end`, with own operations as pending ones. `shown` is told what goes from the text.
+ * Takes a copy back to where the history ends that it shares with the front's, with own operations as pending ones; if what came
+ * after that is not kept, it forgets its recent operations instead. Then its position is to be asked again.
  *
- * @param client this one, whose undos are told as those of `<client>:undo`
- * @param turns what else waits to be written: it goes after the edits that are pending again
- * @returns `false`, and nothing has changed, if what came after `end` is not kept
+ * @param part how the front answered the copy's position. `reset` means that it never heard of that epoch: either this is another
+ * document, or all that was written in that epoch is lost. The end of the epoch before tells: it is asked next (`asks`)
  */
-export function rollBack(copy: Copy, end: number | undefined, client: string, turns: Turns): boolean {
-  const { recent, position } = copy;
-  const count = position.rev - (end ?? position.rev);
+export function rollBack(copy: Copy, part: StreamPart, { room, turns, hooks }: RollbackHost): void {
+  const from = copy.asks ?? copy.position;
+  const because = part.outcome === "snapshot" ? part.because : undefined;
+  // Whatever came after a position that was asked instead, it is good.
+  let at = because === "first" ? undefined : copy.asks;
+  if (part.outcome === "snapshot" && because === "rollback") at = { ...from, rev: part.history_end ?? Infinity };
+  if (because === "reset") at = elderThan(copy, from);
+  const count = copy.position.rev - (at?.rev ?? Infinity);
   // While the text is in doubt, no operations lead to it.
-  if (end === undefined || count <= 0 || count > recent.length || copy.anchor !== undefined) return false;
-  const lost = recent.slice(-count);
+  const canTakeBack = count > 0 && count <= copy.recent.length && copy.anchor === undefined;
+  copy.asks = undefined;
+  if (at === undefined || !canTakeBack) copy.recent = [];
+  else if (because === "reset") copy.asks = at;
+  else {
+    takeBack(copy, at, copy.recent.slice(-count), room.client, turns);
+    hooks.lost(at.rev, true);
+  }
+}
+
+/** Where an epoch before that of `from` was left, as far as it is known. */
+function elderThan({ recent, position }: Copy, from: Position): Position | undefined {
+  for (let rev = from.rev - 1; rev >= position.rev - recent.length; rev--) {
+    const epoch = recent.at(rev - position.rev)?.epoch;
+    if (epoch !== undefined && epoch !== from.epoch) return { epoch, rev };
+  }
+  return undefined;
+}
+
+function takeBack(copy: Copy, at: Position, lost: readonly Accepted[], client: string, turns: Turns): void {
   const undo = composed(lost.map((it) => it.undo).reverse(), "late");
   const { mine, others } = apart(lost, ownOf(lost, client, turns));
   copy.base = apply(copy.base, undo);
-  copy.position = { ...position, rev: end };
-  copy.began = Math.min(copy.began, end);
-  recent.splice(-count);
+  // What is older than that epoch is not known.
+  if (at.epoch !== copy.position.epoch) copy.elder = at;
+  copy.position = at;
+  copy.recent.splice(-lost.length);
   copy.hooks.moved(undo, undefined);
   copy.overPending(others, undefined);
   const [first, ...more] = mine;
-  if (first === undefined) return true;
+  if (first === undefined) return;
   const rest = composed([...more.map(({ op }) => op), ...copy.pending], "early");
   copy.inflight = first;
   copy.buffer = isNoop(rest) ? undefined : rest;
   for (const turn of turns.waiting) turn.isBehind ||= !turns.busy || turn !== turns.waiting[0];
-  return true;
 }
 
 /**

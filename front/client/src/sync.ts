@@ -72,14 +72,14 @@ export class Sync {
   /** Where the front says that it accepted the operation in flight, while the copy is not there yet. */
   private accepted: Position | "forgotten" | undefined;
   private readonly keeping: Keeping;
-  private readonly turns: Turns;
+  readonly turns: Turns;
   private opensAfterwards = false;
 
   constructor(
-    private readonly room: SyncLine,
+    readonly room: SyncLine,
     private readonly name: string,
     private readonly create: string | undefined,
-    private readonly hooks: SyncHooks,
+    readonly hooks: SyncHooks,
     slot: Slot | undefined,
   ) {
     this.keeping = new Keeping(slot, { copy: () => this.copy, user: () => room.user() });
@@ -124,7 +124,7 @@ export class Sync {
 
   /** What the client holds, for `positions`; `undefined` if it has never had the text. */
   resumePosition(): string | undefined {
-    return this.copy && formatPosition(this.copy.position);
+    return this.copy && formatPosition(this.copy.asks ?? this.copy.position);
   }
 
   /** The user edits the text. */
@@ -221,7 +221,6 @@ export class Sync {
       if (error.code === "OFFLINE" || error.code === "CLOSED") return;
       if (error.code === "NOT_JOINED") this.rejoin();
       else if (error.retry) this.later(() => this.ask(what), error);
-      else if (what === "position" && (error.code === "ROLLBACK" || error.code === "RESET")) this.heal("text");
       else this.stop("refused", error);
     });
   }
@@ -249,6 +248,7 @@ export class Sync {
     const position = { epoch: part.epoch, rev: part.rev };
     const { copy, attempts } = this;
     if (!this.keeping.isOwn()) copy?.abandon();
+    if (copy?.asks) return this.rollBack(copy, part);
     if (part.outcome === "changes") {
       for (const event of part.events) this.receive(event);
       if (this.line !== "live") return;
@@ -257,15 +257,16 @@ export class Sync {
       // Without an event the epoch may have changed all the same.
       if (copy.position.rev === part.rev) copy.moveTo(position);
     } else {
-      const isRollback = part.because === "rollback";
-      if (copy === undefined) this.begin(new Copy({ base: part.content ?? "", position, began: position.rev }, this.hooks));
+      const { because } = part;
+      const isEnd = because === "rollback" || because === "reset";
+      if (copy === undefined) this.begin(new Copy({ base: part.content ?? "", position }, this.hooks));
       // What is told unasked is about the front's position, and not about this one.
-      else if (isRollback && wasLive) return this.ask("position");
-      else if (isRollback && copy.recent.length > 0) return this.rollBack(copy, part.history_end);
+      else if (isEnd && wasLive) return this.ask("position");
+      else if (isEnd && copy.recent.length > 0) return this.rollBack(copy, part);
       // A reply told of more than this snapshot, and overtook it: the events after it are known or still to come.
       else if (wasLive && part.epoch === copy.position.epoch && part.rev <= copy.position.rev) return;
       else copy.replace(part.content ?? "", position);
-      if (isRollback) this.hooks.lost(part.history_end, false);
+      if (because === "rollback") this.hooks.lost(part.history_end, false);
     }
     this.hooks.cursors(part.cursors);
     if (this.accepted === "forgotten") copy?.conclude();
@@ -274,16 +275,15 @@ export class Sync {
     this.announce();
   }
 
-  /** Goes back to revision `end` of a history that a failover ended there, and asks what came after it. */
-  private rollBack(copy: Copy, end: number | undefined): void {
+  /** Goes back to where a failover ended the history, if `part` tells of that, and asks what came after it. */
+  private rollBack(copy: Copy, part: StreamPart): void {
     this.line = "opening";
     this.accepted = undefined;
     const asked = ++this.opens;
-    void import("./rollback.js").catch(() => undefined).then((part) => {
+    // If it does not load, nothing can be taken back.
+    void import("./rollback.js").catch(() => void (copy.recent = [])).then((it) => {
       if (this.line !== "opening" || this.opens !== asked) return;
-      if (part?.rollBack(copy, end, this.room.client, this.turns) === true) this.hooks.lost(end, true);
-      // It is told what there is, and once that something was lost.
-      else copy.recent = [];
+      it?.rollBack(copy, part, this);
       this.ask("position");
     });
   }
@@ -379,18 +379,15 @@ export class Sync {
   private settle(): void {
     const { accepted, copy } = this;
     if (accepted === undefined || accepted === "forgotten" || copy?.inflight === undefined) return;
-    switch (copy.standing(accepted)) {
-      case "held":
-        // It made no revision, or its event went by under another name.
-        copy.conclude();
-        return this.concluded();
-      case "ahead":
-        return;
-      case "lost":
-        return this.later(() => this.resend());
-      case "elsewhere":
-        return this.heal("position");
-    }
+    const standing = copy.standing(accepted);
+    if (standing === "ahead") return;
+    // It counts for the history that is known now; of a later one only another answer can tell.
+    this.accepted = undefined;
+    if (standing === "lost") return this.later(() => this.resend());
+    if (standing === "elsewhere") return this.heal("position");
+    // It made no revision, or its event went by under another name.
+    copy.conclude();
+    this.concluded();
   }
 
   private concluded(): void {

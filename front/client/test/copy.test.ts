@@ -5,7 +5,7 @@ import { Random, seedOf } from "./random.js";
 
 const position = (rev: number, epoch = "1.a") => ({ epoch, rev });
 const quiet = { moved: () => undefined, shown: () => undefined };
-const copyOf = (base: string, more: Partial<StoredCopy> = {}) => new Copy({ base, position: position(5), began: 5, ...more }, quiet);
+const copyOf = (base: string, more: Partial<StoredCopy> = {}) => new Copy({ base, position: position(5), ...more }, quiet);
 
 test("whatever happens, base is what the front says, and what is shown is base with what is pending", () => {
   const seed = seedOf("copy");
@@ -20,7 +20,7 @@ test("whatever happens, base is what the front says, and what is shown is base w
     let rev = 0;
     let seq = 0;
     const hooks = { moved: () => undefined, shown: (op: Operation) => void (shown = apply(shown, op)) };
-    let copy = new Copy({ base: front, position: position(0), began: 0 }, hooks);
+    let copy = new Copy({ base: front, position: position(0) }, hooks);
     for (let step = 0; step < 60; step++) {
       switch (random.below(7)) {
         case 0:

@@ -394,6 +394,29 @@ describe("replaced history", () => {
     expect([text(), ada.document.text, ada.document.state]).toEqual(["abc!", "abc!", "synchronised"]);
   });
 
+  test("a failover lost an accepted edit whose event is missing, and another one came after it: it is sent again", async () => {
+    const ada = person("ada");
+    await pass(10);
+    const takenOver = (rev: number) => front.rollback("lobby", "main", rev, { toldMs: Infinity });
+    takenOver(0);
+    front.down = true;
+    front.eventsLateMs = 1_000;
+    front.edit("lobby", "main", ["1"]);
+    ada.document.edit([3, "!"]);
+    // The answer names an epoch that is not known here, and nothing more comes.
+    front.swallow("doc.open", "request");
+    await pass(100);
+    expect([text(), ada.document.state]).toEqual(["1abc!", "awaiting"]);
+    front.cut();
+    takenOver(1);
+    front.edit("lobby", "main", ["2"]);
+    takenOver(2);
+    front.edit("lobby", "main", ["3"]);
+    front.down = false;
+    await pass(20_000);
+    expect([text(), ada.document.text, ada.document.state]).toEqual(["321abc!", "321abc!", "synchronised"]);
+  });
+
   test("an own edit that a document took with it when it was deleted is in the one made after it, once", async () => {
     const ada = person("ada");
     await pass(10);

@@ -47,9 +47,14 @@ async function ask(port: number, ...words: string[]): Promise<Reply> {
 const textOf = async (port: number) => String(fields(await ask(port, "DOC.GET", KEY)).get("content"));
 
 
-/** A primary with a replica in step, and a front that finds them by their sentinel. */
+/** A primary with a replica in step, and a front that finds them by their sentinel. The document is there, and says `kept`. */
 async function start() {
-  const primary = await startServer();
+  const before = await startServer();
+  await ask(before.port, "DOC.CREATE", KEY, "text", "kept");
+  await ask(before.port, "SAVE");
+  before.process.kill("SIGKILL");
+  // Its first write begins an epoch.
+  const primary = await startServer("--dir", before.directory);
   const replica = await startServer("--replicaof", `127.0.0.1 ${primary.port}`);
   await until("the replica is in step", async () => String(await ask(replica.port, "INFO", "replication")).includes("master_link_status:up"));
   const front = await startFront(await startSentinel(primary.port));
@@ -61,34 +66,40 @@ async function start() {
   return { primary, replica, front, part };
 }
 
-test.skipIf(!runs)("edits that were acknowledged and lost with a primary are there again, once, on every screen", { timeout: 2 * FAILOVER_MS }, async () => {
+test.skipIf(!runs).each([
+  ["some of an epoch", " here"],
+  ["all of an epoch", ""],
+])("edits that were acknowledged and lost with a primary, %s, are there again, once, on every screen", { timeout: 2 * FAILOVER_MS }, async (_, more) => {
   const { primary, replica, front, part } = await start();
   const [ada, bo] = [await arrive("ada", front), await arrive("bo", front)];
   const people = [ada, bo];
   const everywhere = (text: string) => people.every(({ document }) => document.state === "synchronised" && document.text === text);
   const acknowledged = (text: string) => until(text, async () => everywhere(text) && (await textOf(primary.port)) === text);
-  ada.document.edit(["kept"]);
-  await acknowledged("kept");
-  await until("the replica has it", async () => (await textOf(replica.port)) === "kept");
+  const kept = `kept${more}`;
+  if (more !== "") bo.document.edit([4, more]);
+  await acknowledged(kept);
+  await until("the replica has it", async () => (await textOf(replica.port)) === kept);
 
   await part();
-  ada.document.edit([4, " Ada"]);
-  await acknowledged("kept Ada");
+  ada.document.edit([kept.length, " Ada"]);
+  await acknowledged(`${kept} Ada`);
   bo.document.edit(["Bo "]);
-  await acknowledged("Bo kept Ada");
-  ada.document.edit([11, " again"]);
-  const all = "Bo kept Ada again";
+  await acknowledged(`Bo ${kept} Ada`);
+  ada.document.edit([ada.document.text.length, " again"]);
+  const all = `Bo ${kept} Ada again`;
   await acknowledged(all);
   const survives = fields(await ask(replica.port, "DOC.GET", KEY));
-  expect(survives.get("content")).toBe("kept");
+  expect(survives.get("content")).toBe(kept);
+  const epoch = fields(await ask(primary.port, "DOC.GET", KEY)).get("epoch");
+  expect(survives.get("epoch") === epoch, "the replica knows the epoch").toBe(more !== "");
   for (const { shown } of people) shown.length = 0;
   primary.process.kill("SIGKILL");
 
   await until("everybody has all of it", async () => people.every(({ lost }) => lost.length > 0) && everywhere(all) && (await textOf(replica.port)) === all, FAILOVER_MS);
   expect([ada.lost, bo.lost]).toEqual([[[survives.get("rev"), true]], [[survives.get("rev"), true]]]);
   // Nobody's own words left their screen meanwhile.
-  expect(ada.shown.every((shown) => shown.includes("kept Ada again"))).toBe(true);
-  expect(bo.shown.every((shown) => shown.startsWith("Bo kept"))).toBe(true);
+  expect(ada.shown.every((shown) => shown.includes(`${kept} Ada again`))).toBe(true);
+  expect(bo.shown.every((shown) => shown.startsWith(`Bo ${kept}`))).toBe(true);
   for (const { close } of people) close();
 });
 
@@ -96,11 +107,11 @@ test.skipIf(!runs)("people who type through a failover end with one text that ha
   const random = new Random(seedOf("typing through a failover"));
   const { primary, replica, front, part } = await start();
   const people = await Promise.all(["ada", "bo", "cy", "di"].map((name) => arrive(name, front)));
-  let typed = "";
+  let typed = "kept";
   let typing = true;
   const types = async ({ document }: Person, chance: Random) => {
     while (typing) {
-      const character = String.fromCodePoint(0x4e00 + [...typed].length);
+      const character = String.fromCodePoint(0x4e00 + typed.length);
       typed += character;
       // They write close to each other.
       const at = Math.min(chance.below(6), document.text.length);

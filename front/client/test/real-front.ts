@@ -76,13 +76,13 @@ async function answers(port: number): Promise<void> {
   });
 }
 
-/** Starts a Redis with the module, with further settings if need be. */
-export async function startServer(...settings: string[]): Promise<Listening> {
+/** Starts a Redis with the module, with further settings if need be. What it stores is in `directory`. */
+export async function startServer(...settings: string[]): Promise<Listening & { directory: string }> {
   const port = await freePort();
   const directory = await newDirectory();
   const process = start(server, ["--port", String(port), "--bind", "127.0.0.1", "--dir", directory, "--save", "", "--loadmodule", String(module), ...settings]);
   await answers(port);
-  return { port, process };
+  return { port, process, directory };
 }
 
 export const startRedis = async (): Promise<number> => (await startServer()).port;

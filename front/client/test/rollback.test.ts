@@ -3,6 +3,7 @@ import { Copy } from "../src/copy.js";
 import { apply, connect, normalise, type Operation } from "../src/index.js";
 import { rollBack } from "../src/rollback.js";
 import type { Turns } from "../src/turns.js";
+import type { StreamPart } from "../src/wire/index.js";
 import { front, pass } from "./each-front.js";
 import { memoryStorage } from "./memory-storage.js";
 import { Random, seedOf } from "./random.js";
@@ -99,6 +100,38 @@ describe("a failover lost edits that were accepted", () => {
     await pass(1_000);
     expect([...text()].sort()).toEqual([...before].sort());
     expect([ada.document.text, bo.document.text]).toEqual([text(), text()]);
+  });
+
+  test("all of an epoch is lost, so that nobody knows it", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    ada.document.edit([4, "1"]);
+    await pass(10);
+    // From here on another server writes, of which the next one has nothing.
+    rollback(1);
+    bo.document.edit(["B"]);
+    await pass(10);
+    ada.document.edit([6, "2"]);
+    await pass(10);
+    expect(text()).toBe("Btext12");
+    rollback(1, { again: () => true });
+    await pass(100);
+    expect([text(), ada.document.text, bo.document.text]).toEqual(["Btext12", "Btext12", "Btext12"]);
+    expect([ada.lost, bo.lost]).toEqual([[[1, true]], [[1, true]]]);
+  });
+
+  test("a document that took the place of another has nothing of it but what was not acknowledged", async () => {
+    const ada = person("ada");
+    await pass(10);
+    rollback(0);
+    ada.document.edit([4, "1"]);
+    await pass(10);
+    front.swallow("doc.submit", "request");
+    ada.document.edit([5, "2"]);
+    front.reset("lobby", "main", "new");
+    await pass(10_000);
+    expect([text(), ada.document.text, ada.document.state, ada.lost]).toEqual([text(), text(), "synchronised", []]);
+    expect([...text()].sort().join("")).toBe("2enw");
   });
 
   test("who comes back later does so then", async () => {
@@ -298,7 +331,7 @@ test("what is left of a lost history is what one wrote, where one wrote it", () 
     let shown = "some text";
     const texts = [shown];
     const hooks = { moved: () => undefined, shown: (op: Operation) => void (shown = apply(shown, op)) };
-    const copy = new Copy({ base: shown, position: { epoch: "1.a", rev: 0 }, began: 0 }, hooks);
+    const copy = new Copy({ base: shown, position: { epoch: "1.a", rev: 0 } }, hooks);
     const written = { own: "", others: "" };
     const count = random.below(12);
     const end = random.below(count + 1);
@@ -325,7 +358,10 @@ test("what is left of a lost history is what one wrote, where one wrote it", () 
     }
     const before = shown;
     const context = `STOA_SEED=${seed + round}`;
-    expect(rollBack(copy, end, "c", turns), context).toBe(end < count);
+    const told: unknown[] = [];
+    const part = { outcome: "snapshot", because: "rollback", history_end: end } as StreamPart;
+    rollBack(copy, part, { room: { client: "c" }, turns, hooks: { lost: (...what) => void told.push(what) } });
+    expect(told, context).toEqual(end < count ? [[end, true]] : []);
     expect([copy.base, copy.position.rev], context).toEqual([texts[end], end]);
     expect(copy.text, context).toBe(shown);
     expect(copy.pending.reduce(apply, copy.base), context).toBe(shown);

@@ -116,7 +116,8 @@ async function live(seed: number, story: Story): Promise<void> {
     if (random.chance(story.undos ?? 0)) void person.document.undo().catch(() => undefined);
     if (random.chance(story.failovers ?? 0)) {
       const { rev, epochs } = front.doc("lobby", "main");
-      const end = Math.max(rev - random.below(8), epochs.began + 1);
+      // An epoch may be lost as a whole.
+      const end = Math.max(rev - random.below(8), epochs.began);
       // Whoever is not told finds out when they write, or when somebody else has written.
       if (end < rev) front.rollback("lobby", "main", end, { toldMs: random.pick([0, random.below(500), Infinity]), again: () => random.chance(0.5) });
       for (let i = 0; i < story.people; i++) if (random.chance(0.3)) front.cut(`user${i}`);

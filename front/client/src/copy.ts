@@ -68,7 +68,8 @@ export type Standing = "held" | "ahead" | "lost" | "elsewhere";
 /**
  * Accepted operations that are kept: to locate positions of others who are a little behind, and to take them back if a failover
  * loses them. A primary that is cut off takes writes for three seconds that are lost with it (`min-replicas-max-lag` and a
- * second), or for ten without `min-replicas-to-write`: this is what 20 people write in those who type five letters a second.
+ * second), or for ten without `min-replicas-to-write`: this is what 20 people write in those who type five letters a second. All
+ * of them take a quarter of a megabyte.
  */
 const RECENT_MAX = 1_000;
 /** Their size, together, in UTF-16 units of JSON: some large pastes. */

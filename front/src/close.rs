@@ -62,6 +62,11 @@ impl CloseReason {
         }
     }
 
+    /// Whether the client should come back.
+    pub fn returns(self) -> bool {
+        self.code() < 4500
+    }
+
     /// Whether what is queued is still sent first. A connection that is too slow, silent or no longer allowed gets
     /// nothing more.
     pub fn drains(self) -> bool {

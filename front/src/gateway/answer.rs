@@ -1,7 +1,8 @@
 //! What clients are told once their rooms have answered, where it takes more than the answer.
 
+use super::ack::Ack;
 use super::hear::{DOCUMENT, Job, command};
-use super::link::{Ack, Link, way};
+use super::link::{Link, way};
 use super::out::{JOB_EVENT, JOB_MESSAGE, job, note_messages, resync};
 use super::packet::Packet;
 use super::shapes;

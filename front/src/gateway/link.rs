@@ -1,6 +1,7 @@
 //! One client in one namespace: a session whose commands are made out of events, and whose answers and events become
 //! events again.
 
+use super::ack::error_value;
 use super::engine::{End, Engine};
 use super::out::{Effect, Emission, To};
 use super::packet::{Event, Namespace, Packet};
@@ -8,7 +9,7 @@ use super::{Gateway, hear};
 use crate::chance;
 use crate::close::CloseReason;
 use crate::conn::{self, Conn, Parcel};
-use crate::frame::{Code, FrameError, reply};
+use crate::frame::{Code, FrameError};
 use crate::session::{self, Incoming, Source};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 /// Events of one client in one namespace that are under way, in number: beyond it nothing more is read from the client.
@@ -59,12 +60,20 @@ pub(super) struct State {
     next_id: u64,
     waiting: HashMap<u64, Then>,
     pub(super) user: Arc<str>,
-    is_connected: bool,
+    /// Its own connection.
+    pub(super) connection: Arc<str>,
     pub(super) places: BTreeMap<String, Place>,
     /// What the client last said of itself, for the rooms that it joins later.
     pub(super) presence: serde_json::Map<String, Value>,
     pub(super) status: Option<String>,
     pub(super) operations: u64,
+}
+
+impl State {
+    /// That of a connection which has just begun.
+    pub(super) fn of(connection: &str) -> Self {
+        State { connection: connection.into(), ..State::default() }
+    }
 }
 
 /// What happens with the answer of a command. Packets for the client go into the list.
@@ -99,7 +108,7 @@ impl Link {
             arrived: Notify::new(),
             alive: Notify::new(),
             window: Arc::new(Semaphore::new(EVENTS_MAX)),
-            state: Mutex::default(),
+            state: Mutex::new(State::of(&id)),
             gone: CancellationToken::new(),
             is_goodbye: AtomicBool::new(false),
         });
@@ -200,9 +209,13 @@ impl Link {
                     self.gateway().known.note_name(user, name);
                 }
                 let mut state = self.lock();
-                (state.user, state.is_connected) = (user.into(), true);
+                state.user = user.into();
                 out.push(Packet::connected(self.namespace, &self.conn.id));
                 self.engine.has_entered();
+            }
+            // The client comes back by itself if the transport closes, and only then.
+            Err(error) if error["code"] == json!(Code::Unavailable.as_str()) => {
+                self.engine.end(End::Front(CloseReason::Resync));
             }
             Err(error) => {
                 let message = error["message"].as_str().unwrap_or_default();
@@ -216,9 +229,11 @@ impl Link {
     /// Writes what the session sends, until it ends.
     async fn write(self: Arc<Self>) {
         let mut out = Vec::new();
+        // Once for all rounds: to ask anew takes a place in a list each time.
+        let mut gone = std::pin::pin!(self.gone.cancelled());
         loop {
             let parcel = tokio::select! {
-                () = self.gone.cancelled() => return,
+                () = &mut gone => return,
                 parcel = self.conn.pull() => parcel,
             };
             let Some(mut parcel) = parcel else { break };
@@ -248,7 +263,7 @@ impl Link {
             return;
         }
         let reason = self.conn.closing().unwrap_or(CloseReason::Resync);
-        if reason.code() < 4500 {
+        if reason.returns() {
             // Clients come back by themselves when the transport closes, and only then.
             self.end(false);
             return self.engine.end(End::Front(reason));
@@ -395,85 +410,4 @@ impl Source for Arc<Link> {
             }
         }
     }
-}
-
-/// An error as clients get it.
-pub(super) fn error_value(error: &FrameError) -> Value {
-    let frame = reply::error_frame(None, error);
-    serde_json::from_str::<Value>(&frame).map_or(Value::Null, |mut frame| frame["error"].take())
-}
-
-/// Where the answer to an event goes. Dropped without an answer, none is given.
-pub(super) struct Ack {
-    id: Option<u64>,
-    event: String,
-    /// The operation that was sent, for those who want to see it again.
-    operation: Option<Value>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Ack {
-    pub(super) fn new(id: Option<u64>, permit: OwnedSemaphorePermit) -> Self {
-        Ack { id, event: String::new(), operation: None, _permit: Some(permit) }
-    }
-
-    /// Answers nothing.
-    pub(super) fn none() -> Self {
-        Ack { id: None, event: String::new(), operation: None, _permit: None }
-    }
-
-    /// What it answers.
-    pub(super) fn to(mut self, event: &str, arg: &Value) -> Self {
-        self.event = event.to_owned();
-        self.operation = (event == "operation").then(|| arg["operation"].clone());
-        self
-    }
-
-    pub(super) fn ok(self, link: &Link, ok: &Value, out: &mut Vec<Packet>) {
-        if let Some(id) = self.id {
-            out.push(Packet::ack(link.namespace, id, &json!([{"ok": ok}]).to_string()));
-        }
-    }
-
-    pub(super) fn refuse(self, link: &Link, error: &FrameError, out: &mut Vec<Packet>) {
-        self.fail(link, &error_value(error), out);
-    }
-
-    pub(super) fn fail(self, link: &Link, error: &Value, out: &mut Vec<Packet>) {
-        let (code, message) = (&error["code"], &error["message"]);
-        match self.id {
-            Some(id) => out.push(Packet::ack(link.namespace, id, &json!([{"error": error}]).to_string())),
-            None => link.emit("error", error, out),
-        }
-        if *code == json!(Code::RateLimited.as_str()) {
-            let data = json!({"message": message, "code": code, "retry_after_ms": error["retry_after_ms"]});
-            link.emit("rate-limited", &data, out);
-        }
-        match &*self.event {
-            "send-message" | "edit-message" | "delete-message" | "add-reaction" | "remove-reaction" => {
-                link.emit("message-error", &json!({"message": message, "code": code}), out);
-            }
-            "operation" => {
-                let data = json!({"message": message, "code": code, "operation": self.operation});
-                link.emit("operation-error", &data, out);
-            }
-            _ => {}
-        }
-    }
-
-    /// Hands the answer on, as `shape` makes it.
-    pub(super) fn answer(self, shape: impl FnOnce(&Arc<Link>, Value) -> Value + Send + 'static) -> Then {
-        Box::new(move |link, answer, out| match answer {
-            Ok(ok) => {
-                let ok = shape(link, ok);
-                self.ok(link, &ok, out);
-            }
-            Err(error) => self.fail(link, &error, out),
-        })
-    }
-}
-
-/// A field is missing or not of its form.
-pub(super) fn invalid(message: impl Into<String>) -> FrameError {
-    FrameError::new(Code::InvalidArgument, message)
 }

@@ -7,6 +7,7 @@
 //! Read in this order: `packet` is the wire, `engine` a connection whatever carries it, `door` what carries it, `link` a
 //! client in a namespace; `shapes`, `operation` and `known` serve the translation. docs/socketio.md is the whole in prose.
 
+mod ack;
 mod answer;
 mod door;
 mod engine;

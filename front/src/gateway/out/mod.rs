@@ -1,5 +1,10 @@
 //! Events of rooms as clients of Socket.IO hear them. Translated once per event, however many clients hear it.
 
+mod messages;
+mod people;
+#[cfg(test)]
+mod tests;
+
 use super::known::Known;
 use super::link::way;
 use super::packet::{NAMESPACES_COUNT, Namespace, Packet};
@@ -193,93 +198,6 @@ impl Teller<'_> {
         }
     }
 
-    fn posted(&mut self, message: &Value, rev: u64) {
-        self.known.note_message(self.room, rev, message);
-        let mut ways = way::ANY;
-        if message["type"] == json!(JOB_MESSAGE) {
-            self.all(JOB_EVENT, &job(self.room, message["body"].clone()));
-            // Who only follows the job has heard it.
-            ways = way::ROOM | way::DOCUMENT | way::PRESENCE;
-        }
-        let message = shapes::message(self.room, message, self.known);
-        self.emissions.push(Emission::new(To::All, ways, "new-message", &message));
-    }
-
-    fn changed(&mut self, message: &Value, rev: u64) {
-        self.known.note_message(self.room, rev, message);
-        let told = shapes::message(self.room, message, self.known);
-        if message["deleted_at_ms"].is_u64() {
-            return self.all("message-deleted", &told["id"]);
-        }
-        if told["edited"] == json!(true) {
-            let data = json!({"messageId": told["id"], "content": told["content"], "editedAt": told["editedAt"]});
-            self.all("message-edited", &data);
-        }
-        self.all("message-updated", &told);
-    }
-
-    /// Tells a message as it stands, or asks for it.
-    fn updated(&mut self, n: u64, rev: u64, change: impl FnOnce(&mut Value) -> Option<()>) {
-        match self.known.change_message(self.room, n, rev, change) {
-            Some(message) => {
-                let told = shapes::message(self.room, &message, self.known);
-                self.all("message-updated", &told);
-            }
-            None => self.effect = Effect::Fetch(n),
-        }
-    }
-
-    fn reacted(&mut self, frame: &Value, rev: u64) {
-        let (Some(n), Some(emoji), Some(user)) =
-            (frame["n"].as_u64(), frame["reaction"].as_str(), frame["user"].as_str())
-        else {
-            return;
-        };
-        let (added, count) = (frame["added"] == json!(true), frame["count"].as_u64().unwrap_or_default());
-        self.updated(n, rev, |message| {
-            if !message["reactions"].is_object() {
-                message["reactions"] = json!({});
-            }
-            let all = message["reactions"].as_object_mut()?;
-            if count == 0 {
-                all.remove(emoji);
-                return Some(());
-            }
-            let one = all.entry(emoji).or_insert_with(|| json!({"count": 0, "users": []}));
-            one["count"] = json!(count);
-            let users = one["users"].as_array_mut()?;
-            users.retain(|known| known.as_str() != Some(user));
-            if added {
-                users.push(json!(user));
-            }
-            Some(())
-        });
-    }
-
-    fn appended(&mut self, frame: &Value, rev: u64) {
-        let (Some(n), Some(at), Some(chunk)) = (frame["n"].as_u64(), frame["at"].as_u64(), frame["chunk"].as_str())
-        else {
-            return;
-        };
-        self.updated(n, rev, |message| {
-            let text = message["body"].as_str()?;
-            if text.encode_utf16().count() as u64 != at {
-                return None;
-            }
-            message["body"] = json!([text, chunk].concat());
-            Some(())
-        });
-    }
-
-    fn read(&mut self, reads: &Value) {
-        for read in reads.as_array().into_iter().flatten() {
-            let n = read["n"].as_u64().unwrap_or_default();
-            let ids = [shapes::message_id(self.room, n)];
-            let data = json!({"roomId": self.room, "messageIds": ids, "userId": read["user"], "readAt": shapes::now()});
-            self.all("messages-read", &data);
-        }
-    }
-
     fn applied(&mut self, frame: &Value, rev: u64) {
         self.effect = Effect::Document(rev);
         let author = frame["user"].as_str().unwrap_or_default();
@@ -299,85 +217,6 @@ impl Teller<'_> {
         }
     }
 
-    fn cursors(&mut self, frame: &Value) {
-        for cursor in frame["cursors"].as_array().into_iter().flatten() {
-            let (Some(connection), Some(user)) = (cursor["connection"].as_str(), cursor["user"].as_str()) else {
-                continue;
-            };
-            self.known.note_connection(connection, user);
-            let data = cursor_at(self.room, cursor, self.known);
-            let to = To::OtherConnections(connection.into());
-            self.emissions.push(Emission::new(to, way::DOCUMENT, "cursor-position", &data));
-        }
-        for connection in frame["gone"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let Some(user) = self.known.user_of(connection) else { continue };
-            let username = self.known.name(&user);
-            let data = json!({"documentId": self.room, "userId": &*user, "username": &*username, "position": null});
-            let to = To::OtherConnections(connection.into());
-            self.emissions.push(Emission::new(to, way::DOCUMENT, "cursor-position", &data));
-        }
-    }
-
-    fn pointers(&mut self, frame: &Value) {
-        for pointer in frame["cursors"].as_array().into_iter().flatten() {
-            let (Some(connection), Some(user)) = (pointer["connection"].as_str(), pointer["user"].as_str()) else {
-                continue;
-            };
-            self.known.note_connection(connection, user);
-            let data = json!({"documentId": self.room, "userId": user, "cursor": pointer["cursor"]});
-            self.others(user, way::PRESENCE, "presence:update", &data);
-        }
-        for connection in frame["gone"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let Some(user) = self.known.user_of(connection) else { continue };
-            let data = json!({"documentId": self.room, "userId": &*user, "cursor": null});
-            self.others(&user, way::PRESENCE, "presence:update", &data);
-        }
-    }
-
-    fn presence(&mut self, frame: &Value) {
-        let each = |name: &str| frame[name].as_array().into_iter().flatten();
-        let room = self.room;
-        // Who went and came back stands in both.
-        for user in each("left").filter_map(|left| left["user"].as_str()) {
-            let last_seen = shapes::now();
-            let person = shapes::absent(user, &last_seen, self.known);
-            let name = person["username"].clone();
-            let left = json!({"roomId": room, "documentId": room, "userId": user, "username": name});
-            self.others(user, way::ROOM | way::DOCUMENT, "user-left", &left);
-            self.others(user, way::PRESENCE, "presence:user-left", &json!({"documentId": room, "userId": user}));
-            let update = json!({"userId": user, "roomId": room, "status": "offline", "lastSeen": last_seen,
-                "presence": person});
-            self.all("presence-update", &update);
-        }
-        for (member, has_joined) in
-            each("joined").map(|member| (member, true)).chain(each("updated").map(|member| (member, false)))
-        {
-            let user = member["user"].as_str().unwrap_or_default();
-            let person = shapes::person(member, self.known);
-            if has_joined {
-                let joined =
-                    json!({"roomId": room, "documentId": room, "userId": user, "username": person["username"]});
-                self.others(user, way::ROOM | way::DOCUMENT, "user-joined", &joined);
-                let mut joined =
-                    json!({"documentId": room, "userId": user, "name": person["name"], "color": person["color"]});
-                if let Some(avatar) = person.get("avatar") {
-                    joined["avatar"] = avatar.clone();
-                }
-                self.others(user, way::PRESENCE, "presence:user-joined", &joined);
-            } else {
-                let mut data = member["data"].clone();
-                if data.is_object() {
-                    data["documentId"] = json!(room);
-                    data["userId"] = json!(user);
-                    data["status"] = member["status"].clone();
-                    self.others(user, way::PRESENCE, "presence:update", &data);
-                }
-            }
-            let update = json!({"userId": user, "roomId": room, "status": member["status"], "presence": person});
-            self.all("presence-update", &update);
-        }
-    }
-
     fn resync(&mut self, frame: &Value, rev: u64) {
         let stream = frame["stream"].as_str().unwrap_or_default();
         if stream == LOG {
@@ -391,18 +230,6 @@ impl Teller<'_> {
         }
         self.emissions.push(Emission::new(To::All, ways, "room-resync", &data));
     }
-}
-
-/// Where somebody is in a document.
-fn cursor_at(room: &str, cursor: &Value, known: &Known) -> Value {
-    let user = cursor["user"].as_str().unwrap_or_default();
-    let (anchor, head) = (cursor["anchor"].as_u64().unwrap_or_default(), cursor["head"].as_u64().unwrap_or_default());
-    let username = known.name(user);
-    let mut data = json!({"documentId": room, "userId": user, "username": &*username, "position": head});
-    if anchor != head {
-        data["selection"] = json!({"start": anchor.min(head), "end": anchor.max(head)});
-    }
-    data
 }
 
 /// The whole of a stream, in place of what a client holds.

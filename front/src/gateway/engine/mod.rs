@@ -1,9 +1,11 @@
 //! One connection of Engine.IO: a WebSocket, or requests of HTTP until there is one. It carries the namespaces that its
 //! client entered.
 
+mod incoming;
+
 use super::Gateway;
 use super::link::Link;
-use super::packet::{Event, Namespace, Packet, Said, read};
+use super::packet::{Event, Namespace, Packet};
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::conn::budget::Share;
@@ -245,78 +247,6 @@ impl Engine {
     /// Whether requests of HTTP carry it.
     pub(super) fn is_polling(&self) -> bool {
         self.lock().carrier.is_none()
-    }
-
-    /// Takes in one text packet. Returns once there is room for the next.
-    pub(super) async fn hear(self: &Arc<Self>, text: &str) {
-        match text.as_bytes().first() {
-            Some(b'2') => self.urge(Packet::text("3")),
-            Some(b'3') => self.heard.notify_one(),
-            Some(b'1') => self.end(End::Client(true)),
-            Some(b'4') => match read(&text[1..]) {
-                Ok(said) => self.take_in(said).await,
-                // As servers of Socket.IO do: what follows may belong to it.
-                Err(_) => self.end(End::Front(CloseReason::TooLarge)),
-            },
-            // Packets of an upgrade that is over, and what nobody knows.
-            _ => {}
-        }
-    }
-
-    async fn take_in(self: &Arc<Self>, said: Said<'_>) {
-        match said {
-            Said::Connect(name, auth) => self.enter(name, auth).await,
-            Said::Disconnect(name) => {
-                let link = Namespace::parse(name).and_then(|namespace| self.link(namespace));
-                if let Some(link) = link {
-                    link.end(true);
-                }
-            }
-            Said::Event(event) if event.attachments > 0 => self.lock().partial = Some((event, Vec::new())),
-            Said::Event(event) => self.pass_on(event, Vec::new()).await,
-            Said::Ack => {}
-        }
-    }
-
-    /// Takes in one binary packet.
-    pub(super) async fn hear_binary(self: &Arc<Self>, bytes: Bytes) {
-        let complete = {
-            let mut state = self.lock();
-            let Some((event, attachments)) = &mut state.partial else { return };
-            attachments.push(bytes);
-            let is_complete = attachments.len() == event.attachments;
-            if is_complete { state.partial.take() } else { None }
-        };
-        if let Some((event, attachments)) = complete {
-            self.pass_on(event, attachments).await;
-        }
-    }
-
-    async fn pass_on(&self, event: Event, attachments: Vec<Bytes>) {
-        let Some(link) = Namespace::parse(&event.namespace).and_then(|namespace| self.link(namespace)) else { return };
-        self.lock().is_held = true;
-        tokio::select! {
-            () = self.gone.cancelled() => {}
-            () = link.gone.cancelled() => {}
-            () = link.hear(event, attachments) => {}
-        }
-        self.lock().is_held = false;
-    }
-
-    async fn enter(self: &Arc<Self>, name: &str, auth: &str) {
-        let Some(namespace) = Namespace::parse(name) else {
-            // The name is the client's own text: only what can stand in a packet goes back.
-            let name: String = name.chars().take(100).filter(|c| !c.is_control() && *c != ',').collect();
-            return self.send(&[Packet::connect_error(&name, "Invalid namespace", "")]).await;
-        };
-        if self.link(namespace).is_some() || self.gone.is_cancelled() {
-            return;
-        }
-        let link = Link::start(self, namespace, auth);
-        self.lock().links.push(link.clone());
-        if self.gone.is_cancelled() {
-            link.end(false);
-        }
     }
 
     /// The client is somebody whom the front knows.

@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 /// Operations that come with a document, in number.
 const OPERATIONS_MAX: u64 = 50;
+/// Messages that one client's link reads at once because they changed and nobody here has seen them, in number: they are
+/// commands of the client, who did not ask for them. Of more the next change is told.
+const FETCHING_MAX: usize = 8;
 /// The stream of a room's document.
 const DOCUMENT_STREAM: &str = "doc:main";
 
@@ -149,8 +152,19 @@ pub(super) fn rejoin(link: &Arc<Link>, room: &str) {
 
 /// Reads a message that changed, and tells it.
 pub(super) fn fetch(link: &Arc<Link>, room: &str, n: u64) {
-    if !link.lock().places.contains_key(room) {
-        return;
+    {
+        let mut state = link.lock();
+        if !state.places.contains_key(room) {
+            return;
+        }
+        if let Some(has_changed) = state.fetching.get_mut(&(room.to_owned(), n)) {
+            *has_changed = true;
+            return;
+        }
+        if state.fetching.len() >= FETCHING_MAX {
+            return;
+        }
+        state.fetching.insert((room.to_owned(), n), false);
     }
     let mut range = command("msg.range", room);
     range["around"] = json!(n);
@@ -159,7 +173,11 @@ pub(super) fn fetch(link: &Arc<Link>, room: &str, n: u64) {
     link.ask(
         range,
         Box::new(move |link, answer, out| {
+            let has_changed = link.lock().fetching.remove(&(room.clone(), n)).unwrap_or_default();
             let Ok(ok) = answer else { return };
+            if has_changed {
+                return fetch(link, &room, n);
+            }
             let known = &link.gateway().known;
             note_messages(&room, ok["rev"].as_u64().unwrap_or_default(), &ok["messages"], known);
             let mut messages = ok["messages"].as_array().into_iter().flatten();

@@ -67,6 +67,8 @@ pub(super) struct State {
     pub(super) presence: serde_json::Map<String, Value>,
     pub(super) status: Option<String>,
     pub(super) operations: u64,
+    /// Messages that are being read, and whether they have changed again meanwhile.
+    pub(super) fetching: BTreeMap<(String, u64), bool>,
 }
 
 impl State {

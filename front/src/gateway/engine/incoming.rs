@@ -7,6 +7,9 @@ use crate::gateway::packet::{Event, Namespace, Packet, Said, read};
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// Times that one connection may enter namespaces, in number: some pages leave and enter again as people move in them.
+const ENTRIES_MAX: u32 = 64;
+
 impl Engine {
     /// Takes in one text packet. Returns once there is room for the next.
     pub(in crate::gateway) async fn hear(self: &Arc<Self>, text: &str) {
@@ -55,13 +58,12 @@ impl Engine {
 
     async fn pass_on(&self, event: Event, attachments: Vec<Bytes>) {
         let Some(link) = Namespace::parse(&event.namespace).and_then(|namespace| self.link(namespace)) else { return };
-        self.lock().is_held = true;
+        let _held = Held::new(self);
         tokio::select! {
             () = self.gone.cancelled() => {}
             () = link.gone.cancelled() => {}
             () = link.hear(event, attachments) => {}
         }
-        self.lock().is_held = false;
     }
 
     async fn enter(self: &Arc<Self>, name: &str, auth: &str) {
@@ -73,10 +75,35 @@ impl Engine {
         if self.link(namespace).is_some() || self.gone.is_cancelled() {
             return;
         }
+        let entries = {
+            let mut state = self.lock();
+            state.entries += 1;
+            state.entries
+        };
+        if entries > ENTRIES_MAX {
+            // Comes again through the door, where attempts are counted.
+            return self.end(End::Front(CloseReason::RateLimited));
+        }
         let link = Link::start(self, namespace, auth);
         self.lock().links.push(link.clone());
         if self.gone.is_cancelled() {
             link.end(false);
         }
+    }
+}
+
+/// The connection is not read. However that ends, it is read again.
+struct Held<'a>(&'a Engine);
+
+impl<'a> Held<'a> {
+    fn new(engine: &'a Engine) -> Self {
+        engine.lock().holds += 1;
+        Held(engine)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.lock().holds -= 1;
     }
 }

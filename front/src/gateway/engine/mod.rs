@@ -69,8 +69,10 @@ struct State {
     is_upgrading: bool,
     /// A request waits for packets.
     is_polled: bool,
-    /// It is held back and cannot hear signs of life.
-    is_held: bool,
+    /// Requests, or the WebSocket, that are held back: it cannot hear signs of life.
+    holds: u32,
+    /// How often its client entered a namespace.
+    entries: u32,
     /// What waits for a request.
     queue: VecDeque<Packet>,
     share: Share,
@@ -99,7 +101,8 @@ impl Engine {
                 carrier: None,
                 is_upgrading: false,
                 is_polled: false,
-                is_held: false,
+                holds: 0,
+                entries: 0,
                 queue: VecDeque::new(),
                 share,
                 links: Vec::new(),
@@ -307,7 +310,7 @@ impl Engine {
                 () = self.heard.notified() => {}
                 () = tokio::time::sleep(timeout) => {
                     // Whoever is not read cannot give a sign.
-                    if !self.lock().is_held {
+                    if self.lock().holds == 0 {
                         return self.end(End::Front(CloseReason::PingTimeout));
                     }
                 }

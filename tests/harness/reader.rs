@@ -89,7 +89,7 @@ struct Room {
     unanswered: Option<(Write, Option<Instant>)>,
     again: Vec<(Instant, Write)>,
     only_posts: bool,
-    /// The last messages that were accepted, oldest first: a primary may be lost together with them.
+    /// The last messages that were accepted, by their sequences: a primary may be lost together with them.
     accepted: VecDeque<Accepted>,
     /// The sequences of its last messages that came, and the revisions at which they stand.
     seen: BTreeMap<u64, u64>,

@@ -99,12 +99,15 @@ impl Reader {
 impl Room {
     /// A message was accepted; `is_kept` if it was before, so that it is not lost.
     pub(super) fn remember(&mut self, write: Write, at: Position, is_kept: bool) {
+        let seq = write.identity.seq;
         self.accepted.retain(|accepted| accepted.write.identity != write.identity);
-        if self.accepted.len() == ACCEPTED_MAX {
+        let is_seen = is_kept || self.seen.get(&seq) == Some(&at.rev);
+        // By sequence: what is sent again is accepted later than what is newer, and must not push it out.
+        let place = self.accepted.partition_point(|accepted| accepted.write.identity.seq < seq);
+        self.accepted.insert(place, Accepted { write, at, unseen_since: (!is_seen).then(Instant::now) });
+        if self.accepted.len() > ACCEPTED_MAX {
             self.accepted.pop_front();
         }
-        let is_seen = is_kept || self.seen.get(&write.identity.seq) == Some(&at.rev);
-        self.accepted.push_back(Accepted { write, at, unseen_since: (!is_seen).then(Instant::now) });
     }
 
     /// An own message came.
@@ -174,4 +177,26 @@ fn any_edit(text: &str, rng: &mut SmallRng) -> stoa_core::op::Operation {
     let operation = replace(units(&chars[..at]), units(&chars[at..at + removed]), &inserted);
     debug_assert!(apply(text, &operation).is_some());
     operation
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::Recorder;
+    use crate::reader::Role;
+
+    #[test]
+    fn what_is_sent_again_pushes_out_nothing_that_is_newer() {
+        let role = Role { room: "lobby".into(), posts_every: None, body_bytes: 0, only_posts: true, edits_every: None };
+        let mut reader = Reader::new("ada", &[role], Recorder::new(), 1);
+        let room = &mut reader.rooms[0];
+        let (newest, at) = (ACCEPTED_MAX as u64 + 1, Position { rev: 1, ..Position::START });
+        for seq in [newest].into_iter().chain(1..newest) {
+            let identity = Identity { client: "ada".into(), seq };
+            room.remember(Write { identity, fields: Value::Null }, at, true);
+        }
+        room.lose_after(0);
+        let again: Vec<u64> = room.lost.iter().map(|write| write.identity.seq).collect();
+        assert_eq!(again, (2..=newest).collect::<Vec<u64>>());
+    }
 }

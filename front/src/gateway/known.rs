@@ -79,7 +79,12 @@ impl Default for Known {
 impl Known {
     /// What a user is called, as presence or the token told it; else their id.
     pub(super) fn name(&self, user: &str) -> Arc<str> {
-        lock(&self.names).get(user).cloned().unwrap_or_else(|| user.into())
+        self.told_name(user).unwrap_or_else(|| user.into())
+    }
+
+    /// What a user is called, if that was told.
+    pub(super) fn told_name(&self, user: &str) -> Option<Arc<str>> {
+        lock(&self.names).get(user).cloned()
     }
 
     pub(super) fn note_name(&self, user: &str, name: &str) {

@@ -2,8 +2,11 @@
 
 use super::known::Known;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// The name that a message brings along, in bytes: as long as one in a token.
+const NAME_BYTES_MAX: usize = 128;
 /// What stands between a room and the number of a message in its id: no room's name contains it.
 const NUMBER: char = '#';
 
@@ -45,11 +48,15 @@ pub(super) fn message(room: &str, message: &Value, known: &Known) -> Value {
     let user = message["user"].as_str().unwrap_or_default();
     let body = &message["body"];
     let content = body.as_str().or_else(|| body["text"].as_str());
+    // Of those who are not here only their messages say what they are called.
+    let brought =
+        || body["name"].as_str().filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX).map(Arc::from);
+    let name = known.told_name(user).or_else(brought).unwrap_or_else(|| user.into());
     let mut out = json!({
         "id": message_id(room, n),
         "roomId": room,
         "userId": user,
-        "username": &*known.name(user),
+        "username": &*name,
         "content": content.unwrap_or_default(),
         "type": message["type"],
         "reactions": reactions(&message["reactions"]),
@@ -171,6 +178,9 @@ mod tests {
             (&told["content"], &told["username"], &told["reactions"]),
             (&json!("plain"), &json!("bo"), &json!([]))
         );
+        let named = |user: &str| json!({"n": 4, "user": user, "type": "text", "at_ms": 0, "body": {"text": "x", "name": "Bo B."}});
+        assert_eq!(message("r", &named("bo"), &known)["username"], "Bo B.");
+        assert_eq!(message("r", &named("ada"), &known)["username"], "Ada", "what presence says counts more");
         let deleted = json!({"n": 3, "user": "bo", "type": "text", "at_ms": 0, "body": null, "deleted_at_ms": 5});
         let told = message("r", &deleted, &known);
         assert_eq!((&told["content"], &told["deleted"]), (&json!(""), &json!(true)));

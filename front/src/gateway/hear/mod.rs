@@ -79,8 +79,23 @@ pub(super) fn hear(
         false => Err(invalid(format!("{name} takes no binary data"))),
     };
     match made {
-        Ok(task) => task.run(link, ack, out),
+        Ok(mut task) => {
+            if matches!(&*name, "send-message" | "edit-message") {
+                sign(link, &mut task.commands);
+            }
+            task.run(link, ack, out);
+        }
         Err(error) => ack.refuse(link, &error, out),
+    }
+}
+
+/// Rooms know users, not names: so a message brings the name under which it was written.
+fn sign(link: &Link, commands: &mut [Value]) {
+    let user = link.lock().user.clone();
+    if let Some(name) = link.gateway().known.told_name(&user) {
+        for command in commands {
+            command["body"]["name"] = json!(&*name);
+        }
     }
 }
 

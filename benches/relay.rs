@@ -1,5 +1,5 @@
 //! What it costs to bring messages to many people: a front of Stoa beside Node's Socket.IO with its Redis adapter, each one
-//! process on one core, under one load, in one run.
+//! process on one core, under one load, in one run. The scenarios of "Socket.IO" drive the front by that protocol too.
 //!
 //! `cargo bench --bench relay [scenario …]`; method and results: benches/README.md. Every member counts what it received: a
 //! message that is missing, doubled or out of order fails the run.
@@ -47,9 +47,11 @@ fn main() {
     if runtime.block_on(fleet::hold_if_asked()) {
         return;
     }
-    println!("| scenario | figure | Stoa | Socket.IO | Stoa is better by |");
+    println!("| scenario | figure | Stoa | Node | Stoa is better by |");
     println!("|---|---|---|---|---|");
-    for (name, scenario) in scenarios::ALL {
+    let own = scenarios::ALL.map(|(name, scenario)| (name, scenario, Wire::Stoa));
+    let gateway = scenarios::OF_GATEWAY.map(|(name, scenario)| (name, scenario, Wire::Gateway));
+    for (name, scenario, wire) in own.into_iter().chain(gateway) {
         if !chosen.is_empty() && !chosen.iter().any(|part| name.contains(part.as_str())) {
             continue;
         }
@@ -57,7 +59,7 @@ fn main() {
             let server = Server::start(wire);
             runtime.block_on(scenario(&server))
         };
-        let ours = measure(Wire::Stoa);
+        let ours = measure(wire);
         let theirs = if alone { Vec::new() } else { measure(Wire::SocketIo) };
         for (at, our) in ours.iter().enumerate() {
             let (their, ratio) = theirs.get(at).map_or(("".into(), "".into()), |their| {

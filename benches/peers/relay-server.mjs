@@ -29,9 +29,9 @@ io.use((socket, next) => {
 });
 
 io.on("connection", (socket) => {
-  socket.on("join", async (room, done) => {
+  socket.on("join-room", async (room, done) => {
     await socket.join(room);
-    done({});
+    done({ ok: { roomId: room } });
   });
   // Who is here as many write it: everybody hears of everybody who comes, one by one; who comes gets the list.
   socket.on("be here", async (room, done) => {
@@ -42,9 +42,13 @@ io.on("connection", (socket) => {
     io.to(room).emit("came", user);
     done([...list]);
   });
-  socket.on("post", (room, body, done) => {
-    io.to(room).emit("msg", { user: socket.data.user, at_ms: Date.now(), body });
-    done({});
+  // A message as chats send it, to the sender too.
+  let sent = 0;
+  socket.on("send-message", ({ roomId, content }, done) => {
+    const { user } = socket.data;
+    const id = `${socket.id}-${(sent += 1)}`;
+    io.to(roomId).emit("new-message", { id, roomId, userId: user, username: user, content, type: "text", reactions: [], timestamp: new Date() });
+    done({ ok: { messageId: id } });
   });
 });
 

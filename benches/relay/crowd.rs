@@ -34,7 +34,7 @@ impl Witness {
     fn see(&mut self, frame: &[u8]) {
         match self.wire {
             Wire::Stoa => self.see_stoa(frame),
-            Wire::SocketIo => self.see_socket_io(frame),
+            Wire::Gateway | Wire::SocketIo => self.see_socket_io(frame),
         }
     }
 

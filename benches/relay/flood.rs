@@ -4,7 +4,7 @@
 use crate::scenarios::{people_at, percentile_ms};
 use crate::server::Server;
 use crate::typing::Awake;
-use crate::wire::{Client, Seen, Wire, masked};
+use crate::wire::{Client, Seen, Wire, masked, post};
 use crate::{Figure, less, more};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -94,7 +94,7 @@ async fn talk(clients: Vec<Client>, numbers: Rc<Cell<u64>>) -> (Vec<Client>, Tal
                 while tokio::time::timeout_at(due, client.read(|_| {})).await.is_ok() {}
                 due += TALKS_EVERY;
                 let sent = Instant::now();
-                client.send(&Wire::Stoa.post(number, &room, "\"hello\"")).await.unwrap();
+                client.send(&post(number, &room, "\"hello\"")).await.unwrap();
                 let mut answered = false;
                 while !answered {
                     client.read(|frame| answered |= Wire::Stoa.see(frame) == Seen::Answer(number)).await.unwrap();
@@ -127,8 +127,8 @@ async fn rage(port: u16, n: usize, sent: &Cell<u64>) -> std::io::Result<()> {
     let (room, token) = (format!("flood{}", n / EACH), front::token(&format!("flood{n}")));
     let connect = format!("{{\"id\":0,\"do\":\"connect\",\"token\":\"{token}\",\"resume\":{{\"{room}\":{{}}}}}}");
     stream.write_all(&masked(1, connect.as_bytes())).await?;
-    let post = masked(1, Wire::Stoa.post(1, &room, "\"flood\"").replace("\"client\":\"c\",\"seq\":1,", "").as_bytes());
-    let burst = post.repeat(BURST);
+    let flooding = masked(1, post(1, &room, "\"flood\"").replace("\"client\":\"c\",\"seq\":1,", "").as_bytes());
+    let burst = flooding.repeat(BURST);
     let mut ticks = tokio::time::interval(EVERY);
     let mut scratch = [0; 16 * 1024];
     loop {

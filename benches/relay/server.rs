@@ -51,7 +51,7 @@ impl Server {
         let redis_pid = info.lines().find_map(|l| l.strip_prefix("process_id:")).unwrap().trim().parse().unwrap();
         pin(redis_pid, 1);
         let (process, port) = match wire {
-            Wire::Stoa => stoa(&redis, &NO_LIMITS),
+            Wire::Stoa | Wire::Gateway => stoa(&redis, &NO_LIMITS),
             Wire::SocketIo => node(&redis),
         };
         pin(process.id(), 0);

@@ -11,10 +11,14 @@ thread_local! {
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; SCRATCH_BYTES]);
 }
 
-/// Which protocol a server speaks.
+/// Which server it is, and which protocol it speaks. What is sent to the two that speak Socket.IO is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
+    /// A front, by Stoa's own protocol.
     Stoa,
+    /// A front, by Socket.IO.
+    Gateway,
+    /// Node.
     SocketIo,
 }
 
@@ -35,14 +39,14 @@ impl Wire {
     fn path(self) -> &'static str {
         match self {
             Wire::Stoa => "/ws",
-            Wire::SocketIo => "/socket.io/?EIO=4&transport=websocket",
+            Wire::Gateway | Wire::SocketIo => "/socket.io/?EIO=4&transport=websocket",
         }
     }
 
     fn connect(self, token: &str) -> String {
         match self {
             Wire::Stoa => format!("{{\"id\":0,\"do\":\"connect\",\"token\":\"{token}\"}}"),
-            Wire::SocketIo => format!("40{{\"token\":\"{token}\"}}"),
+            Wire::Gateway | Wire::SocketIo => format!("40{{\"token\":\"{token}\"}}"),
         }
     }
 
@@ -51,18 +55,29 @@ impl Wire {
         match self {
             Wire::Stoa => format!("{{\"id\":1,\"do\":\"room.join\",\"room\":\"{room}\"{here}}}"),
             Wire::SocketIo if presence => format!("421[\"be here\",\"{room}\"]"),
-            Wire::SocketIo => format!("421[\"join\",\"{room}\"]"),
+            Wire::Gateway | Wire::SocketIo => format!("421[\"join-room\",\"{room}\"]"),
         }
     }
 
-    /// The command that says `body` in a room.
-    pub(crate) fn post(self, number: u64, room: &str, body: &str) -> String {
+    /// The command that says something of `bytes` bytes in a room: when it was said, and which one it is.
+    pub(crate) fn post(self, number: u64, room: &str, at_us: u128, bytes: usize) -> String {
+        let filled = |head: String, foot: &str| format!("{head}{:x<1$}{foot}", "", bytes - head.len() - foot.len());
         match self {
-            Wire::Stoa => format!(
-                "{{\"id\":{number},\"do\":\"msg.post\",\"room\":\"{room}\",\"type\":\"bench\",\"client\":\"c\",\"seq\":{number},\"body\":{body}}}"
-            ),
-            Wire::SocketIo => format!("42{number}[\"post\",\"{room}\",{body}]"),
+            Wire::Stoa => post(number, room, &filled(format!("{{\"t\":{at_us},\"s\":{number},\"text\":\""), "\"}")),
+            Wire::Gateway | Wire::SocketIo => {
+                let content = filled(format!("t:{at_us};s:{number};"), "");
+                format!("42{number}[\"send-message\",{{\"roomId\":\"{room}\",\"content\":\"{content}\"}}]")
+            }
         }
+    }
+
+    /// Which message it is, and when it was said, in microseconds.
+    pub(crate) fn said(self, frame: &[u8]) -> (u64, u64) {
+        let (number, at_us): (&[u8], &[u8]) = match self {
+            Wire::Stoa => (b"\"s\":", b"\"t\":"),
+            Wire::Gateway | Wire::SocketIo => (b";s:", b"\"t:"),
+        };
+        (number_after(frame, number), number_after(frame, at_us))
     }
 
     pub(crate) fn see(self, frame: &[u8]) -> Seen {
@@ -76,17 +91,29 @@ impl Wire {
                 assert!(!contains(frame, b"\"error\""), "refused: {}", String::from_utf8_lossy(frame));
                 number(6)
             }
-            Wire::SocketIo if frame.starts_with(b"42[\"msg\"") => Seen::Message,
-            Wire::SocketIo if frame.starts_with(b"43") => number(2),
-            Wire::SocketIo if frame.starts_with(b"40") => Seen::Answer(0),
-            Wire::SocketIo if frame == b"2" => Seen::Ping,
-            Wire::SocketIo => {
-                assert!(!frame.starts_with(b"44"), "refused: {}", String::from_utf8_lossy(frame));
-                Seen::Other
-            }
             Wire::Stoa => Seen::Other,
+            Wire::Gateway | Wire::SocketIo => match frame {
+                [b'2'] => Seen::Ping,
+                [b'4', b'0', ..] => Seen::Answer(0),
+                [b'4', b'2', ..] if frame.starts_with(b"42[\"new-message\"") => Seen::Message,
+                [b'4', b'3', ..] => {
+                    assert!(!contains(frame, b"\"error\""), "refused: {}", String::from_utf8_lossy(frame));
+                    number(2)
+                }
+                _ => {
+                    assert!(!frame.starts_with(b"44"), "refused: {}", String::from_utf8_lossy(frame));
+                    Seen::Other
+                }
+            },
         }
     }
+}
+
+/// Stoa's command that says `body` in a room.
+pub(crate) fn post(number: u64, room: &str, body: &str) -> String {
+    format!(
+        "{{\"id\":{number},\"do\":\"msg.post\",\"room\":\"{room}\",\"type\":\"bench\",\"client\":\"c\",\"seq\":{number},\"body\":{body}}}"
+    )
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

@@ -24,6 +24,7 @@ mod utf8;
 mod wheel;
 
 pub use event::{BATCH_BYTES_MAX, Batch, Class, DEFLATE_BYTES_MIN, Event, Form};
+pub(crate) use pulled::Express;
 pub use queue::Parcel;
 pub use text::Text;
 pub(crate) use wheel::Wheel;
@@ -35,7 +36,7 @@ use bytes::Bytes;
 use pulled::Pulled;
 use queue::Overflow;
 use socket::Socket;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -73,6 +74,21 @@ impl Conn {
     /// The same for a connection over which commands come.
     pub(crate) fn conversing(id: &str, queue_bytes_max: usize, total: &Arc<Budget>) -> Arc<Self> {
         Self::new(id, queue_bytes_max, Outlet::Pulled(Pulled::new(total, true)))
+    }
+
+    /// Asks this outlet whether it takes events at once while nothing waits. It says with [`Conn::put_down`] when what it
+    /// pulled is on its way.
+    pub(crate) fn express(&self, outlet: Weak<dyn Express>) {
+        if let Outlet::Pulled(pulled) = &self.outlet {
+            pulled.express(outlet);
+        }
+    }
+
+    /// All that was pulled is on its way.
+    pub(crate) fn put_down(&self) {
+        if let Outlet::Pulled(pulled) = &self.outlet {
+            pulled.put_down();
+        }
     }
 
     /// A WebSocket after its handshake.
@@ -220,6 +236,34 @@ mod tests {
         conn.send(&batch("y"));
         assert_eq!(conn.closing(), Some(CloseReason::Slow));
         assert!(conn.pull().await.is_none(), "nothing more is sent");
+    }
+
+    #[tokio::test]
+    async fn an_outlet_takes_events_at_once_unless_that_would_overtake_something() {
+        #[derive(Default)]
+        struct Taker(Mutex<Vec<String>>);
+        impl Express for Taker {
+            fn take(self: Arc<Self>, batch: &Batch) -> bool {
+                let mut taken = self.0.lock().unwrap();
+                taken.extend(batch.events().iter().map(|event| event.text.to_string()));
+                true
+            }
+        }
+        let taker = Arc::new(Taker::default());
+        let conn = Conn::conversing("k1", 1000, &Budget::new(usize::MAX));
+        let outlet: Weak<Taker> = Arc::downgrade(&taker);
+        conn.express(outlet);
+        conn.send(&batch("a"));
+        conn.reply("answer".into());
+        conn.send(&batch("b"));
+        assert!(matches!(conn.pull().await, Some(Parcel::Reply(_))));
+        assert!(matches!(conn.pull().await, Some(Parcel::Event(..))));
+        conn.send(&batch("c"));
+        assert_eq!(*taker.0.lock().unwrap(), ["a"], "b is not on its way yet");
+        assert!(matches!(conn.pull().await, Some(Parcel::Event(..))));
+        conn.put_down();
+        conn.send(&batch("d"));
+        assert_eq!(*taker.0.lock().unwrap(), ["a", "d"]);
     }
 
     #[tokio::test]

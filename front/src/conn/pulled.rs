@@ -5,15 +5,29 @@ use super::event::{Batch, Class};
 use super::queue::{Overflow, Parcel, Queue};
 use super::{REPLY_BYTES_MAX, Text};
 use crate::close::CloseReason;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::Notify;
 
-#[derive(Debug)]
+/// An outlet that can write by itself while nothing waits: to wake a task for each event of each connection costs more than
+/// to write it.
+pub(crate) trait Express: Send + Sync {
+    /// Writes these events at once, or leaves it if it cannot: then they are queued.
+    fn take(self: Arc<Self>, batch: &Batch) -> bool;
+}
+
 pub(super) struct Pulled {
     /// Commands come over the connection, too.
     pub(super) hears_commands: bool,
     state: Mutex<State>,
     arrived: Notify,
+    express: OnceLock<Weak<dyn Express>>,
+}
+
+impl fmt::Debug for Pulled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pulled").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -22,6 +36,8 @@ struct State {
     /// What the queue holds of all queues' budget.
     share: Share,
     closing: Option<CloseReason>,
+    /// Something was taken out and is not on its way yet: nothing may overtake it.
+    is_in_hand: bool,
 }
 
 impl State {
@@ -32,11 +48,28 @@ impl State {
 
 impl Pulled {
     pub(super) fn new(total: &Arc<Budget>, hears_commands: bool) -> Self {
-        let state = State { queue: Queue::default(), share: Share::of(total), closing: None };
-        Pulled { hears_commands, state: Mutex::new(state), arrived: Notify::new() }
+        let state = State { queue: Queue::default(), share: Share::of(total), closing: None, is_in_hand: false };
+        Pulled { hears_commands, state: Mutex::new(state), arrived: Notify::new(), express: OnceLock::new() }
+    }
+
+    /// Asks this outlet first from now on. The first one stays.
+    pub(super) fn express(&self, outlet: Weak<dyn Express>) {
+        let _ = self.express.set(outlet);
+    }
+
+    /// What was taken out is on its way.
+    pub(super) fn put_down(&self) {
+        self.lock().is_in_hand = false;
     }
 
     pub(super) fn send(&self, batch: &Batch, durable_bytes_max: usize) -> Result<(), Overflow> {
+        // Whatever comes before these events was offered before: if nothing waits now, nothing is overtaken.
+        if let Some(outlet) = self.express.get().and_then(Weak::upgrade)
+            && self.is_at_rest()
+            && outlet.take(batch)
+        {
+            return Ok(());
+        }
         self.offer(|queue| queue.offer_batch(batch, durable_bytes_max))
     }
 
@@ -57,6 +90,11 @@ impl Pulled {
             self.arrived.notify_one();
         }
         Ok(())
+    }
+
+    fn is_at_rest(&self) -> bool {
+        let state = self.lock();
+        state.queue.is_empty() && !state.is_in_hand && state.closing.is_none()
     }
 
     /// Returns whether this is the first reason.
@@ -93,6 +131,7 @@ impl Pulled {
                 let was_congested = state.queue.reply_bytes() > REPLY_BYTES_MAX;
                 if let Some(parcel) = state.queue.pop() {
                     state.settle();
+                    state.is_in_hand = true;
                     if was_congested && state.queue.reply_bytes() <= REPLY_BYTES_MAX {
                         changed.notify_one();
                     }

@@ -8,7 +8,7 @@ use super::packet::{Event, Namespace, Packet};
 use super::{Gateway, hear};
 use crate::chance;
 use crate::close::CloseReason;
-use crate::conn::{self, Conn, Parcel};
+use crate::conn::{self, Batch, Conn, Express, Parcel};
 use crate::frame::{Code, FrameError};
 use crate::session::{self, Incoming, Source};
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -121,6 +121,8 @@ impl Link {
             connect["token"] = json!(token.strip_prefix("Bearer ").unwrap_or(token));
         }
         link.ask(connect, Box::new(Link::connected));
+        let outlet: Weak<Link> = Arc::downgrade(&link);
+        link.conn.express(outlet);
         tokio::spawn(link.clone().write());
         let session = link.clone();
         app.sessions.spawn(async move {
@@ -254,6 +256,7 @@ impl Link {
             }
             self.engine.send(&out).await;
             out.clear();
+            self.conn.put_down();
         }
         self.finish().await;
     }
@@ -391,6 +394,16 @@ impl Link {
             let data = json!({"roomId": room, "userId": user, "username": &*username, "isTyping": types});
             self.emit("user-typing", &data, out);
         }
+    }
+}
+
+impl Express for Link {
+    fn take(self: Arc<Self>, batch: &Batch) -> bool {
+        let Some(way) = self.engine.clear_way() else { return false };
+        let mut out = Vec::new();
+        batch.events().iter().for_each(|event| self.told(batch.room(), event, &mut out));
+        way.send(&out);
+        true
     }
 }
 

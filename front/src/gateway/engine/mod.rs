@@ -172,6 +172,14 @@ impl Engine {
         }
     }
 
+    /// The WebSocket, if nobody else sends and it takes more without waiting.
+    pub(super) fn clear_way(&self) -> Option<ClearWay<'_>> {
+        let turn = self.turn.try_lock().ok()?;
+        let carrier = self.lock().carrier.clone()?;
+        let is_clear = carrier.queued_bytes() <= AHEAD_BYTES_MAX && !self.gone.is_cancelled();
+        is_clear.then_some(ClearWay { carrier, _turn: turn })
+    }
+
     /// Sends a packet past those that wait for room.
     fn urge(&self, packet: Packet) {
         let mut state = self.lock();
@@ -320,6 +328,20 @@ impl Engine {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The turn to send, without a wait.
+pub(super) struct ClearWay<'a> {
+    carrier: Arc<Conn>,
+    _turn: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl ClearWay<'_> {
+    pub(super) fn send(self, packets: &[Packet]) {
+        if !packets.is_empty() {
+            self.carrier.carry(joined(packets));
+        }
     }
 }
 

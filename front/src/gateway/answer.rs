@@ -33,6 +33,7 @@ pub(super) fn joined(link: &Arc<Link>, job: Job, way: u8, ok: &Value, ack: Ack, 
         let typing = streams[PRESENCE]["typing"].as_array().into_iter().flatten().filter_map(Value::as_str);
         place.typing = typing.map(str::to_owned).collect();
     }
+    super::early::joined(link, room);
     match way {
         way::DOCUMENT => document(link, job, streams, users, ack, out),
         way::PRESENCE => {

@@ -2,6 +2,7 @@
 //! events again.
 
 use super::ack::error_value;
+use super::early::Early;
 use super::engine::{End, Engine};
 use super::out::{Effect, Emission, To};
 use super::packet::{Event, Namespace, Packet};
@@ -67,6 +68,8 @@ pub(super) struct State {
     pub(super) presence: serde_json::Map<String, Value>,
     pub(super) status: Option<String>,
     pub(super) operations: u64,
+    /// What came before its room was joined.
+    pub(super) early: Early,
     /// Messages that are being read, and whether they have changed again meanwhile.
     pub(super) fetching: BTreeMap<(String, u64), bool>,
 }
@@ -214,6 +217,7 @@ impl Link {
                 }
                 let mut state = self.lock();
                 state.user = user.into();
+                state.early.begin();
                 out.push(Packet::connected(self.namespace, &self.conn.id));
                 self.engine.has_entered();
             }

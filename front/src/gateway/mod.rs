@@ -10,6 +10,7 @@
 mod ack;
 mod answer;
 mod door;
+mod early;
 mod engine;
 mod hear;
 mod known;

@@ -74,6 +74,23 @@ describe.runIf(runs)("reconnection", () => {
     await until("ada hears the others again", () => [...room.seen.values()].at(-1) === "after");
   });
 
+  test("what is emitted while there is no connection is said once its room is joined", async () => {
+    const redis = await startRedis();
+    const front = await startFront(redis);
+    const bo = await person(front.port, "bo");
+    await bo.does("join-room", "lobby");
+    const { socket } = useRealtime(front.port);
+    const room = follow(socket, "lobby");
+    // The library sends these before it tells the page that it is connected.
+    const answers: unknown[] = [];
+    for (const content of ["one", "two"]) socket.emit("send-message", { roomId: "lobby", content }, (answer: unknown) => answers.push(answer));
+    socket.emit("send-message", { roomId: "elsewhere", content: "never joined" }, (answer: unknown) => answers.push(answer));
+    await until("all are answered", () => answers.length === 3);
+    expect(answers).toMatchObject([{ ok: { messageId: "lobby#1" } }, { ok: { messageId: "lobby#2" } }, { error: { code: "NOT_JOINED" } }]);
+    await until("they are there", () => room.seen.size === 2);
+    expect([...room.seen.values()]).toEqual(["one", "two"]);
+  });
+
   test("with retries of the client nothing that was sent is lost, and with an identity nothing is doubled", async () => {
     const redis = await startRedis();
     const [doomed, other] = [await startFront(redis), await startFront(redis)];

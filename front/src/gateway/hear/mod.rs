@@ -222,7 +222,7 @@ impl Task {
                     done(link, answers.into_values().collect(), ack, out);
                 }
             });
-            link.ask(command, then);
+            super::early::ask(link, command, then);
         }
     }
 }

@@ -90,6 +90,22 @@ async fn a_status_is_told_and_shown_to_whoever_comes_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_told_before_a_leave_is_not_overtaken_by_it() {
+    let (_redis, one, _two) = deployment(|_| {}).await;
+    for _ in 0..20 {
+        let ada = joins(&one, "ada", json!({})).await;
+        // In one message, so that both are there at once.
+        ada.send_text(concat!(
+            r#"{"id":901,"do":"presence.set","room":"lobby","status":"busy"}"#,
+            "\n",
+            r#"{"id":902,"do":"room.leave","room":"lobby"}"#
+        ));
+        assert_eventually!(ada.answered().contains(&902));
+        assert_eq!(ada.errors(), Vec::<Value>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_is_invisible_is_shown_to_nobody() {
     let (redis, one, two) = deployment(|_| {}).await;
     let bo = watches(&two, "bo").await;

@@ -169,11 +169,20 @@ impl Hub {
         self.tell(room, Control::Away { member, is_away });
     }
 
-    /// Changes what others see of a member.
-    pub async fn presence_set(&self, room: &Room, member: MemberId, change: Change) -> Result<Position, FrameError> {
+    /// Changes what others see of a member. It is on its way when this returns, so that no later command of the member
+    /// overtakes it.
+    pub fn presence_set(
+        &self,
+        room: &Room,
+        member: MemberId,
+        change: Change,
+    ) -> impl Future<Output = Result<Position, FrameError>> + Send + use<> {
         let (answer, answered) = oneshot::channel();
-        self.ask(room, Control::PresenceSet { member, change, answer })?;
-        answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
+        let asked = self.ask(room, Control::PresenceSet { member, change, answer });
+        async move {
+            asked?;
+            answered.await.unwrap_or_else(|_| Err(FrameError::unavailable()))
+        }
     }
 
     pub(super) fn api(&self) -> &ModuleApi {

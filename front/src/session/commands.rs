@@ -311,8 +311,8 @@ impl Session {
 
     fn presence_set(&mut self, id: Option<u64>, identity: &Identity, room: Room, set: &PresenceSet) -> Running {
         let change = calls::change(identity, set)?;
-        let (hub, member) = (self.app.hub.clone(), self.member);
-        Ok(done(id, async move { hub.presence_set(&room, member, change).await.map(reply::position) }))
+        let set = self.app.hub.presence_set(&room, self.member, change);
+        Ok(done(id, async move { set.await.map(reply::position) }))
     }
 
     /// Remembers a cursor, to end it. Before it is known to have worked: ending one that is not there does no harm.

@@ -242,11 +242,14 @@ impl<'h> Stream<'h> {
         if standing == Standing::Lost {
             walk.phantom.get_or_insert(record);
         }
-        // What nobody remembers was followed, too, and may be part of what remained.
+        // What nobody remembers may be part of what remained, or of what was lost: it counts as seen, and nothing follows for
+        // what else there was at its revisions.
         if standing != Standing::Lost {
             walk.items.extend(event.item);
+        }
+        if standing == Standing::Kept {
             match walk.followed.last_mut() {
-                Some((_, to)) if fits => *to = event.to.rev,
+                Some((_, to)) if fits && *to == event.from => *to = event.to.rev,
                 _ => walk.followed.push((event.from, event.to.rev)),
             }
         }

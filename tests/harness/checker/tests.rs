@@ -246,6 +246,35 @@ fn what_was_followed_in_an_epoch_that_nobody_remembers_was_not_passed_over() {
 }
 
 #[test]
+fn what_was_lost_in_an_epoch_that_nobody_remembers_says_nothing_about_what_came_in_its_place() {
+    let mut history = good();
+    history.terms = Terms::Memory;
+    let remembered = (2..).take(EPOCHS_KEPT).map(|number| (Epoch { number, id: 7 }, 1_000));
+    history.ends.get_mut(LOG).unwrap().epochs = remembered.collect();
+    // Ada follows a history that ends at 16, and other things than hers stand at 17 to 19 of what remained.
+    let other = Epoch { number: 1, id: 9 };
+    for record in history.records.iter_mut().filter(|record| &*record.client == "ada") {
+        match &mut record.fact {
+            Fact::Delivered(event) if event.to.rev < 20 => {
+                event.to.epoch = other;
+                if event.to.rev >= 17 {
+                    (event.item, event.identity, event.body) = (None, None, None);
+                }
+            }
+            Fact::Snapshot { at, .. } if at.rev < 20 => at.epoch = other,
+            _ => {}
+        }
+    }
+    let goes_on = |record: &Record| {
+        &*record.client == "ada" && matches!(&record.fact, Fact::Delivered(event) if event.to.rev == 20)
+    };
+    let at = history.records.iter().position(goes_on).unwrap();
+    let told = Fact::Snapshot { because: "rollback".into(), at: position(19) };
+    history.records.insert(at, Record { fact: told, ..history.records[at].clone() });
+    assert_eq!(broken(&history), []);
+}
+
+#[test]
 fn who_is_not_told_of_a_loss_is_noticed() {
     let mut history = failed_over(Terms::Memory);
     let told = |record: &Record| {

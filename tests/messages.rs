@@ -521,7 +521,8 @@ fn a_server_that_waits_for_something_far_away_rests() {
     let before = cpu();
     assert_eq!(listener.next(Duration::from_secs(2)), None);
     let spent = cpu() - before;
-    assert!(spent < 0.05, "{spent} s of processor time in 2 s of rest");
+    // All of it, if it asked again and again; what a machine full of others adds to a server at rest is far less.
+    assert!(spent < 0.5, "{spent} s of processor time in 2 s of rest");
 }
 
 #[test]

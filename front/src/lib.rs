@@ -6,8 +6,8 @@
 //! Read in this order: [`serve`] starts and stops a front; [`frame`] is the whole protocol; [`conn`] is one connection as
 //! bytes, [`session`] what a client says over it; [`module_api`] is the only file that names commands; [`relay`] is the way
 //! back, with the rules of delivery in [`relay::room`]; [`redis`] keeps the connections to Redis alive. `http` is all that is
-//! no WebSocket, `gateway` what clients of Socket.IO speak, `drain` how a front leaves, [`acks`] how safe a write has to be, [`limits`] how much is allowed, `audit` what is
-//! written down of it.
+//! no WebSocket, `gateway` what clients of Socket.IO speak, `drain` how a front leaves, [`acks`] how safe a write has to
+//! be, [`limits`] how much is allowed, `audit` what is written down of it.
 
 // A test that unwraps says where it failed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]

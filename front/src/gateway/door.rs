@@ -1,14 +1,14 @@
 //! `/socket.io/`: requests of Engine.IO, over HTTP and for a WebSocket.
 
 use super::Gateway;
-use super::engine::{End, Engine, Origin, Polled};
+use super::engine::{End, Engine, Polled};
 use super::packet::{Packet, SEPARATOR};
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::conn::upgrade::{Handshake, Speaker};
 use crate::http::{self, access, body};
 use crate::serve::{App, PeerAddress};
-use crate::session::{Incoming, Source};
+use crate::session::{Incoming, Source, Visitor};
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -114,15 +114,14 @@ async fn welcome(
     if let Some(why) = http::unready(app) {
         return Err((StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], why).into_response());
     }
-    if app.sessions.len() as u64 >= app.settings.auth.connections_max {
-        let message = "this front has as many connections as it may: come back later\n";
-        return Err((StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "10")], message).into_response());
+    if let Some(refusal) = http::full(app) {
+        return Err(refusal);
     }
     let bearer = access::token(&app.settings.auth, query, headers).map_err(|e| access::refusal(&e))?;
-    let device = access::device(&app.settings, headers, peer.as_ref()).map(|device| (device.address, device.agent));
+    let device = access::device(&app.settings, headers, peer.as_ref());
     let address = access::address(&app.settings, headers, peer.as_ref());
     let lease = app.limits.enter(&address).await.map_err(|error| access::refusal(&error))?;
-    let engine = gateway.open(Origin { bearer, device, address, lease });
+    let engine = gateway.open(Visitor { bearer, device, address, lease });
     tokio::spawn(engine.clone().beat());
     gateway.expect_entry(&engine);
     Ok(engine)

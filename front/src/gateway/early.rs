@@ -84,10 +84,10 @@ fn wait(link: &Arc<Link>, command: Value, then: Then, refusal: Value) -> Option<
 /// What waits for this room is said now.
 pub(super) fn joined(link: &Arc<Link>, room: &str) {
     let mut state = link.lock();
-    let (now, later) = std::mem::take(&mut state.early.waiting).into_iter().partition(|(it, ..)| it["room"] == *room);
+    let all = std::mem::take(&mut state.early.waiting);
+    let (now, later): (Vec<_>, Vec<_>) = all.into_iter().partition(|(it, ..)| it["room"] == *room);
     state.early.waiting = later;
     drop(state);
-    let now: Vec<(Value, Then, Value)> = now;
     for (command, then, _) in now {
         link.ask(command, then);
     }

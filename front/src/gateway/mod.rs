@@ -25,7 +25,8 @@ pub(crate) use out::Told;
 
 use crate::chance;
 use crate::serve::App;
-use engine::{End, Engine, Origin};
+use crate::session::Visitor;
+use engine::{End, Engine};
 use known::Known;
 use std::collections::HashMap;
 use std::fmt;
@@ -57,9 +58,9 @@ impl Gateway {
     }
 
     /// A new connection.
-    fn open(self: &Arc<Self>, origin: Origin) -> Arc<Engine> {
+    fn open(self: &Arc<Self>, visitor: Visitor) -> Arc<Engine> {
         let id = format!("{}.{}", self.front, chance::id());
-        let engine = Engine::new(id.clone(), self.clone(), origin);
+        let engine = Engine::new(id.clone(), self.clone(), visitor);
         self.lock().insert(id, engine.clone());
         engine
     }

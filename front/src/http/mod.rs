@@ -131,11 +131,17 @@ async fn welcome(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 
 /// Nobody comes in while there are as many as there may be.
 async fn room_for_one(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    if app.sessions.len() as u64 >= app.settings.auth.connections_max {
-        let message = "this front has as many connections as it may: come back later\n";
-        return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, FULL_RETRY_S)], message).into_response();
+    match full(&app) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
     }
-    next.run(request).await
+}
+
+/// What somebody for whom there is no room is answered.
+pub(crate) fn full(app: &App) -> Option<Response> {
+    let is_full = app.sessions.len() as u64 >= app.settings.auth.connections_max;
+    let message = "this front has as many connections as it may: come back later\n";
+    is_full.then(|| (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, FULL_RETRY_S)], message).into_response())
 }
 
 async fn upgrade(State(app): State<Arc<App>>, request: Request) -> Response {

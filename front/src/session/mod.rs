@@ -64,7 +64,7 @@ impl Done {
 }
 
 /// What is known of somebody before they say who they are.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Visitor {
     /// The token in the request.
     pub(crate) bearer: Option<Token>,
@@ -87,7 +87,7 @@ struct Pending {
 }
 
 /// Where a connection comes from.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Device {
     pub(crate) address: String,
     pub(crate) agent: String,

@@ -9,9 +9,7 @@ use super::packet::{Event, Namespace, Packet};
 use crate::close::CloseReason;
 use crate::conn::Conn;
 use crate::conn::budget::Share;
-use crate::frame::Token;
-use crate::limits::Lease;
-use crate::session::{Device, Visitor};
+use crate::session::Visitor;
 use bytes::{Bytes, BytesMut};
 use serde_json::json;
 use std::collections::VecDeque;
@@ -26,19 +24,12 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// Time in which a client may fetch the last packets after its connection has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Who is at the other end, as its first request said.
-pub(super) struct Origin {
-    pub(super) bearer: Option<Token>,
-    pub(super) device: Option<(String, String)>,
-    pub(super) address: Arc<str>,
-    pub(super) lease: Option<Arc<Lease>>,
-}
-
 /// The connection.
 pub(super) struct Engine {
     pub(super) id: String,
     pub(super) gateway: Arc<Gateway>,
-    origin: Origin,
+    /// Who is at the other end, as its first request said: so much every session knows.
+    visitor: Visitor,
     state: Mutex<State>,
     /// Tells a request that waits that there is something.
     arrived: Notify,
@@ -91,12 +82,12 @@ pub(super) enum Polled {
 }
 
 impl Engine {
-    pub(super) fn new(id: String, gateway: Arc<Gateway>, origin: Origin) -> Arc<Self> {
+    pub(super) fn new(id: String, gateway: Arc<Gateway>, visitor: Visitor) -> Arc<Self> {
         let share = Share::of(&gateway.app.queued);
         Arc::new(Engine {
             id,
             gateway,
-            origin,
+            visitor,
             state: Mutex::new(State {
                 carrier: None,
                 is_upgrading: false,
@@ -128,9 +119,7 @@ impl Engine {
 
     /// What a session has to know of its visitor.
     pub(super) fn visitor(&self) -> Visitor {
-        let Origin { bearer, device, address, lease } = &self.origin;
-        let device = device.clone().map(|(address, agent)| Device { address, agent });
-        Visitor { bearer: bearer.clone(), device, address: address.clone(), lease: lease.clone() }
+        self.visitor.clone()
     }
 
     /// Sends packets in their order, once those before them are on their way.

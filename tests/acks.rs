@@ -1,15 +1,14 @@
 //! What a reply promises when fronts wait for replicas. For the disk: `acks_disk.rs`.
 #![allow(clippy::unwrap_used)]
 
-use serde_json::{Value, json};
-use std::process::Command;
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use stoa_front::Settings;
 use stoa_front::settings::Secret;
-use stoa_harness::socket::Client;
-use stoa_harness::{Front, Redis, front};
+use stoa_harness::socket::{Client, post};
+use stoa_harness::{Front, Redis};
 
 const TIMEOUT: Duration = Duration::from_millis(700);
 
@@ -31,22 +30,6 @@ async fn pair(change: impl FnOnce(&mut Settings)) -> (Redis, Redis, Front) {
     (primary, replica, front)
 }
 
-async fn ada(front: &Front, room: &str) -> Client {
-    let client = Client::connect(front.port, &front::token("ada")).await;
-    client.ok(json!({"do": "room.join", "room": room})).await;
-    client
-}
-
-fn post(room: &str, seq: u64) -> Value {
-    json!({"do": "msg.post", "room": room, "body": format!("m{seq}"), "client": "tab", "seq": seq})
-}
-
-/// Stops a server's process, as a machine that hangs, or lets it go on.
-fn signal(redis: &Redis, pid: &str, signal: &str) {
-    let done = Command::new("kill").args([signal, pid]).status().unwrap();
-    assert!(done.success(), "kill {signal} {pid} (port {})", redis.port);
-}
-
 fn calls(redis: &Redis, command: &str) -> u64 {
     let stats = redis.info(&format!("cmdstat_{command}")).unwrap_or_default();
     stats.split(',').find_map(|field| field.strip_prefix("calls=")?.parse().ok()).unwrap_or(0)
@@ -55,7 +38,7 @@ fn calls(redis: &Redis, command: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_is_answered_is_on_the_replica() {
     let (_primary, replica, front) = pair(|_| {}).await;
-    let client = ada(&front, "lobby").await;
+    let client = Client::joined(front.port, "ada", "lobby").await;
     for seq in 1..=20 {
         client.ok(post("lobby", seq)).await;
         let there = replica.ok(&["MSG.RANGE", "stoa:{lobby}:log", "COUNT", "1"]);
@@ -74,10 +57,10 @@ async fn without_the_replica_a_write_is_not_acknowledged_and_a_resend_waits_agai
         settings.ack_rooms = vec!["chat:*=memory".parse().unwrap()];
     })
     .await;
-    let (client, other) = (ada(&front, "orders").await, ada(&front, "chat:1").await);
+    let (client, other) =
+        (Client::joined(front.port, "ada", "orders").await, Client::joined(front.port, "ada", "chat:1").await);
     client.ok(post("orders", 1)).await;
-    let pid = replica.info("process_id").unwrap();
-    signal(&replica, &pid, "-STOP");
+    replica.pause(true);
 
     let began = Instant::now();
     let writing = client.ask(post("orders", 2));
@@ -94,7 +77,7 @@ async fn without_the_replica_a_write_is_not_acknowledged_and_a_resend_waits_agai
     assert!(others < TIMEOUT, "others waited {others:?}");
 
     assert_eq!(client.refused(post("orders", 2)).await, "UNACKNOWLEDGED", "it waits again");
-    signal(&replica, &pid, "-CONT");
+    replica.pause(false);
     let again = client.ok(post("orders", 2)).await;
     assert_eq!((&again["n"], &again["duplicate"]), (&json!(2), &json!(true)));
 }
@@ -104,7 +87,7 @@ async fn writes_at_once_share_their_waits() {
     let (primary, replica, front) = pair(|_| {}).await;
     let mut clients = Vec::new();
     for _ in 0..10 {
-        clients.push(ada(&front, "lobby").await);
+        clients.push(Client::joined(front.port, "ada", "lobby").await);
     }
     let before = calls(&primary, "wait");
     let posts = clients.iter().enumerate().flat_map(|(tab, client)| {
@@ -133,13 +116,13 @@ async fn a_front_may_wait_with_the_rights_that_redis_conf_names() {
         settings.redis_url = Secret::new(format!("redis://front:change-me@127.0.0.1:{}", primary.port));
     })
     .await;
-    ada(&front, "lobby").await.ok(post("lobby", 1)).await;
+    Client::joined(front.port, "ada", "lobby").await.ok(post("lobby", 1)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn acknowledgements_come_again_after_connections_were_lost() {
     let (primary, _replica, front) = pair(|_| {}).await;
-    let client = ada(&front, "lobby").await;
+    let client = Client::joined(front.port, "ada", "lobby").await;
     client.ok(post("lobby", 1)).await;
     primary.ok(&["CLIENT", "KILL", "TYPE", "normal"]);
     let mut answered = None;
@@ -184,7 +167,7 @@ async fn replicas_of_another_server_acknowledge_nothing() {
         settings.redis_url = Secret::new(format!("redis://127.0.0.1:{port}"));
     })
     .await;
-    let client = ada(&front, "lobby").await;
+    let client = Client::joined(front.port, "ada", "lobby").await;
     client.ok(post("lobby", 1)).await;
 
     // From now on who connects gets another server. Only the connection of the barriers stays: its last word is WAIT.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use stoa_front::Settings;
 use stoa_harness::front::http_status;
-use stoa_harness::socket::Client;
-use stoa_harness::{Cluster, Front, Redis, RedisOptions, Reply, Sentinels, assert_eventually, front};
+use stoa_harness::socket::{Client, post};
+use stoa_harness::{Cluster, Front, Redis, RedisOptions, Reply, Sentinels, assert_eventually};
 
 fn waits(settings: &mut Settings) {
     settings.ack = "disk".parse().unwrap();
@@ -28,16 +28,6 @@ fn can_wait() -> bool {
         println!("not tried: this server has no WAITAOF");
     }
     can
-}
-
-async fn ada(front: &Front, room: &str) -> Client {
-    let client = Client::connect(front.port, &front::token("ada")).await;
-    client.ok(json!({"do": "room.join", "room": room})).await;
-    client
-}
-
-fn post(room: &str, seq: u64) -> Value {
-    json!({"do": "msg.post", "room": room, "body": format!("m{seq}"), "client": "tab", "seq": seq})
 }
 
 /// Posts until it is acknowledged; what is refused meanwhile may be tried again.
@@ -67,7 +57,7 @@ async fn the_disk_is_waited_for_where_the_server_can_and_said_to_be_impossible_e
     let redis = synced().start();
     if can_wait() {
         let front = Front::start_with(&redis, waits).await;
-        let client = ada(&front, "lobby").await;
+        let client = Client::joined(front.port, "ada", "lobby").await;
         posted(&client, "lobby", 1).await;
         is_acknowledged_when_synced(&client, "lobby", &redis, 2).await;
     } else {
@@ -85,7 +75,7 @@ async fn behind_sentinels_the_disk_of_whoever_is_the_primary_is_waited_for() {
     }
     let mut servers = Sentinels::start(1, 3, synced);
     let front = Front::start_on(&servers.url(), waits).await;
-    let client = ada(&front, "lobby").await;
+    let client = Client::joined(front.port, "ada", "lobby").await;
     let before = servers.primary();
     posted(&client, "lobby", 1).await;
     is_acknowledged_when_synced(&client, "lobby", &servers.servers[before], 2).await;
@@ -105,13 +95,13 @@ async fn in_a_cluster_the_disk_of_the_shard_that_holds_the_room_is_waited_for() 
     let cluster = Cluster::start(3, 0, synced);
     let front = Front::start_on(&cluster.url(0), waits).await;
     let rooms = [0, 1, 2].map(|shard| cluster.room_on(shard, "hall"));
-    let elsewhere = ada(&front, &rooms[0]).await;
+    let elsewhere = Client::joined(front.port, "ada", &rooms[0]).await;
     for room in &rooms {
-        let client = ada(&front, room).await;
+        let client = Client::joined(front.port, "ada", room).await;
         posted(&client, room, 1).await;
     }
     // A disk that does not sync holds up the rooms of its shard alone.
-    let there = ada(&front, &rooms[1]).await;
+    let there = Client::joined(front.port, "ada", &rooms[1]).await;
     let held_up = is_acknowledged_when_synced(&there, &rooms[1], &cluster.nodes[1], 2);
     let ((), answer) = tokio::join!(held_up, posted(&elsewhere, &rooms[0], 2));
     assert_eq!(answer["n"], 2);

@@ -364,6 +364,11 @@ impl Sentinels {
         (primary.expect("the sentinels did not agree on another primary"), began.elapsed())
     }
 
+    /// What a sentinel thinks of the primary.
+    pub fn flags_of(&self, sentinel: &Redis) -> String {
+        sentinel.ok(&["SENTINEL", "MASTER", SERVICE]).field("flags").text()
+    }
+
     fn named_by(&self, sentinel: &Redis) -> Option<usize> {
         let port = sentinel.ok(&["SENTINEL", "MASTER", SERVICE]).field("port").text();
         self.ports.iter().position(|known| known.to_string() == port)
@@ -376,7 +381,7 @@ impl Sentinels {
         let knows = |sentinel: &Redis| {
             let master = sentinel.ok(&["SENTINEL", "MASTER", SERVICE]);
             self.named_by(sentinel) == Some(primary)
-                && master.field("flags").text() == "master"
+                && self.flags_of(sentinel) == "master"
                 && master.field("num-slaves").text() == (self.servers.len() - 1).to_string()
         };
         let follows = |server: &Redis| {

@@ -26,6 +26,13 @@ pub enum Cut {
     Nothing,
     /// Those between this server and the other servers, those who watch it among them; fronts and people reach it.
     FromServers(usize),
+    /// Those to this server from who watches it: whoever has a number from `watchers` on.
+    FromWatchers {
+        /// The server.
+        server: usize,
+        /// The first who is no server but watches them.
+        watchers: usize,
+    },
     /// All to and from this server.
     FromEverybody(usize),
 }
@@ -36,6 +43,7 @@ impl Cut {
         match self {
             Cut::Nothing => false,
             Cut::FromServers(server) => (to == server && caller.is_some()) || caller == Some(server),
+            Cut::FromWatchers { server, watchers } => to == server && caller.is_some_and(|caller| caller >= watchers),
             Cut::FromEverybody(server) => to == server || caller == Some(server),
         }
     }

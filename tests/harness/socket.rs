@@ -1,5 +1,6 @@
 //! One client at the protocol's door: sends frames, keeps all that comes back, hides nothing.
 
+use crate::front::token;
 use crate::waiting::SOON;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -35,6 +36,11 @@ pub struct Client {
     id: AtomicU64,
     expected: Mutex<usize>,
     task: JoinHandle<()>,
+}
+
+/// A message with its identity, which says the same whenever it is sent again.
+pub fn post(room: &str, seq: u64) -> Value {
+    json!({"do": "msg.post", "room": room, "body": format!("m{seq}"), "client": "tab", "seq": seq})
 }
 
 impl Client {
@@ -88,6 +94,13 @@ impl Client {
     pub async fn connect(port: u16, token: &str) -> Client {
         let client = Client::open(port).await;
         client.ok(json!({"do": "connect", "token": token})).await;
+        client
+    }
+
+    /// As [`connect`](Self::connect), by this user, who is in this room.
+    pub async fn joined(port: u16, user: &str, room: &str) -> Client {
+        let client = Client::connect(port, &token(user)).await;
+        client.ok(json!({"do": "room.join", "room": room})).await;
         client
     }
 

@@ -7,15 +7,17 @@
 //! share the next one.
 //!
 //! A barrier says nothing of a write that another server took. So the two connections have to have led to the same
-//! server process since before the write: every new connection is noticed, and compared by the server's run id.
+//! server process since before the write: every new connection is noticed, and compared by the server's run id. And where
+//! sentinels may take another replica than those that answered, these are asked too ([`Sentinels::confirm`]).
 
 use super::client::{Tasks, client, command};
 use super::layout::slot;
+use super::sentinel::Sentinels;
 use super::watchdog::run_id;
 use crate::acks::Ack;
 use fred::prelude::{Client, ClientLike, EventInterface};
 use fred::types::Value;
-use fred::types::config::{Config, Server};
+use fred::types::config::{Config, Server, ServerConfig};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -121,6 +123,7 @@ impl Barrier {
         commands: &Client,
         waits: &Waits,
         ack: Ack,
+        sentinels: Option<&Arc<Sentinels>>,
         tasks: &Tasks,
     ) -> Result<Self, String> {
         let own = client(config, waits.timeout + MARGIN)?;
@@ -132,6 +135,8 @@ impl Barrier {
             ack,
             timeout: waits.timeout,
             key: key.clone(),
+            sentinels: sentinels.cloned(),
+            server: config.server.clone(),
             own_connections: Connections::of(&own),
             own: own.clone(),
             commands: commands.clone(),
@@ -170,6 +175,9 @@ struct Lane {
     ack: Ack,
     timeout: Duration,
     key: Arc<BarrierKey>,
+    /// Those who watch the server, if any do, and its address.
+    sentinels: Option<Arc<Sentinels>>,
+    server: ServerConfig,
     own: Client,
     own_connections: Connections,
     commands: Client,
@@ -207,7 +215,18 @@ impl Lane {
                 false
             }
         };
-        (reached && self.present() == connections).then_some(connections.0)
+        let is_safe = reached && self.stays().await;
+        (is_safe && self.present() == connections).then_some(connections.0)
+    }
+
+    /// Whether no other server takes over that lacks what the replicas have by now, as far as anybody can tell.
+    async fn stays(&self) -> bool {
+        let (Some(sentinels), Ack::Replicas(count), ServerConfig::Centralized { server }) =
+            (&self.sentinels, self.ack, &self.server)
+        else {
+            return true;
+        };
+        matches!(tokio::time::timeout(self.timeout, sentinels.confirm(server, count)).await, Ok(true))
     }
 
     fn present(&self) -> (u64, u64) {

@@ -3,6 +3,7 @@
 use super::barrier::{Barrier, Waits};
 use super::breaker::Breaker;
 use super::client::{Tasks, client, command, listener, once};
+use super::sentinel::Sentinels;
 use super::subscriptions::Subscriptions;
 use super::watchdog::{self, Health};
 use crate::acks::Ack;
@@ -66,6 +67,7 @@ impl Shard {
     pub(super) fn start(
         config: Config,
         profile: Profile,
+        sentinels: Option<&Arc<Sentinels>>,
         tasks: &TaskTracker,
         came: &Arc<Notify>,
     ) -> Result<Arc<Self>, String> {
@@ -77,7 +79,7 @@ impl Shard {
             .waits
             .acks
             .iter()
-            .map(|ack| Barrier::start(&config, &commands, &profile.waits, *ack, &tasks))
+            .map(|ack| Barrier::start(&config, &commands, &profile.waits, *ack, sentinels, &tasks))
             .collect();
         let shard = Arc::new(Shard {
             commands: once(&commands, COMMAND_TIMEOUT),

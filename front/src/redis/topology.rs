@@ -6,12 +6,13 @@
 //! caller's patience lasts. What may have happened is asked again only if that is safe: a write that carries its
 //! writer's identity is. Of anything else the caller hears at once.
 
+use super::cluster;
 use super::deployment::{Access, Deployment, Source};
 use super::layout::{Layout, slot};
 use super::line::{Lines, Ticket};
+use super::sentinel::Sentinels;
 use super::shard::{Profile, Shard, ShardError};
 use super::subscriptions::Listener;
-use super::{cluster, sentinel};
 use crate::acks::Ack;
 use crate::chance;
 use fred::types::Value;
@@ -91,6 +92,7 @@ pub struct ShardRouter {
     table: RwLock<Arc<Table>>,
     /// Channels that are wanted and that no server holds.
     stranded: Mutex<HashMap<Arc<str>, Arc<dyn Listener>>>,
+    sentinels: Option<Arc<Sentinels>>,
     kick: Kick,
     /// Tells commands that wait when it may be worth another try: a server answers that did not, or holds other rooms.
     news: Arc<Notify>,
@@ -108,6 +110,12 @@ impl ShardRouter {
     ) -> Result<Arc<Self>, String> {
         let deployment = Deployment::of(access)?;
         let kick = Kick::default();
+        let sentinels = match &deployment.source {
+            Source::Sentinels { hosts, service } => {
+                Some(Arc::new(Sentinels::start(&deployment, hosts, service.clone(), tasks)?))
+            }
+            Source::Fixed(_) | Source::Cluster(_) => None,
+        };
         let router = Arc::new(ShardRouter {
             deployment: deployment.clone(),
             profile,
@@ -115,21 +123,21 @@ impl ShardRouter {
             tasks: tasks.clone(),
             table: RwLock::new(Arc::new(Table { shards: Vec::new(), by_slot: Vec::new() })),
             stranded: Mutex::default(),
+            sentinels: sentinels.clone(),
             kick: kick.clone(),
             news: Arc::default(),
             lines: Lines::default(),
         });
+        if let Source::Fixed(layout) = &deployment.source {
+            router.adopt(layout)?;
+            return Ok(router);
+        }
         let (found, layouts) = watch::channel(Layout::default());
-        match deployment.source.clone() {
-            Source::Fixed(layout) => router.adopt(&layout)?,
-            Source::Cluster(seeds) => {
-                tasks.spawn(cluster::follow(deployment, seeds, found, kick, tasks.clone()));
-                tasks.spawn(router.clone().keep_up(layouts));
-            }
-            Source::Sentinels { hosts, service } => {
-                tasks.spawn(sentinel::follow(deployment, (hosts, service), found, kick, tasks.clone()));
-                tasks.spawn(router.clone().keep_up(layouts));
-            }
+        tasks.spawn(router.clone().keep_up(layouts));
+        if let Source::Cluster(seeds) = deployment.source.clone() {
+            tasks.spawn(cluster::follow(deployment, seeds, found, kick, tasks.clone()));
+        } else if let Some(sentinels) = sentinels {
+            tasks.spawn(sentinels.follow(deployment, found, kick, tasks.clone()));
         }
         Ok(router)
     }
@@ -154,7 +162,7 @@ impl ShardRouter {
                 Some(shard) => shard,
                 None => {
                     let config = self.deployment.server(&place.server);
-                    Shard::start(config, self.profile.clone(), &self.tasks, &self.news)?
+                    Shard::start(config, self.profile.clone(), self.sentinels.as_ref(), &self.tasks, &self.news)?
                 }
             };
             shard.hold(&place.slots);

@@ -95,7 +95,7 @@ pub fn strikes(seed: u64, kinds: &[Blow], rooms: usize) -> impl Iterator<Item = 
 pub enum Servers {
     /// A primary with replicas that sentinels watch.
     Sentinels(Sentinels),
-    /// A cluster.
+    /// A cluster, each primary of which has one replica.
     Cluster(Cluster),
 }
 
@@ -227,15 +227,7 @@ impl Servers {
     fn are_well(&self) -> bool {
         match self {
             Servers::Sentinels(servers) => servers.is_well(),
-            Servers::Cluster(cluster) => cluster.is_well(self.replicas_of_each()),
-        }
-    }
-
-    /// How many replicas each primary has.
-    pub fn replicas_of_each(&self) -> usize {
-        match self {
-            Servers::Sentinels(servers) => servers.servers.len() - 1,
-            Servers::Cluster(_) => 1,
+            Servers::Cluster(cluster) => cluster.is_well(1),
         }
     }
 

@@ -1,54 +1,10 @@
-/**
- * The page in a real browser, on a real front in demo mode that serves it:
- *
- *     STOA_FRONT=http://127.0.0.1:8080 npm test
- *
- * The browser is the `chromium` of the path, or what `CHROMIUM` names. With `STOA_SHOTS` set to a directory it leaves pictures there.
- */
+/** The page in a real browser. How to run it: `browser.mjs`. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
-
-const front = process.env.STOA_FRONT;
-const executablePath = process.env.CHROMIUM ?? (process.env.PATH ?? "").split(":").map((folder) => `${folder}/chromium`).find((path) => existsSync(path));
-const shots = process.env.STOA_SHOTS;
-const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-if (front === undefined) console.warn("\n*** THE PAGE WAS NOT TESTED: STOA_FRONT is not set ***\n");
-const it = (name, run) => test(name, { skip: front === undefined, timeout: 60_000 }, run);
-
-let browser;
-const faults = [];
-before(async () => {
-  if (front !== undefined) browser = await chromium.launch({ executablePath, args: quiet });
-});
-after(() => browser?.close());
-
-const freshRoom = () => `page-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6)}`;
+import { browser, contains, enter, faults, freshRoom, front, it, shots } from "./browser.mjs";
 
 /** A visitor with a browser of their own, inside. */
 async function visitor(name, room, options = {}) {
-  const page = await (await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options })).newPage();
-  page.on("pageerror", (error) => faults.push(`${name}: ${error.message}`));
-  page.on("console", (message) => message.type() === "error" && faults.push(`${name}: ${message.text()}`));
-  // Its line to the front can be cut, and stays cut until it is mended.
-  let down = false;
-  const lines = new Set();
-  await page.routeWebSocket(/\/ws$/, (line) => {
-    if (down) return line.close();
-    lines.add({ line, server: line.connectToServer() });
-  });
-  await page.route(/\/(sse|rpc)(\?|$)/, (route) => (down ? route.abort() : route.continue()));
-  page.cut = () => {
-    down = true;
-    for (const { line, server } of lines) (line.close(), server.close());
-    lines.clear();
-  };
-  page.mend = () => (down = false);
-  await page.goto(`${front}/?room=${room}`);
-  await page.fill("#name-input", name);
-  await page.press("#name-input", "Enter");
-  await page.waitForSelector('#state[data-state="connected"]');
+  const page = await enter(name, `?room=${room}`, { sockets: /\/ws$/, requests: /\/(sse|rpc)(\?|$)/, ...options });
   await page.waitForFunction(() => document.querySelector("#saved").textContent === "Saved");
   return page;
 }
@@ -56,8 +12,6 @@ const text = (page) =>
   page.evaluate(() =>
     [...document.querySelectorAll("#document .cm-line")].map((line) => line.textContent).join("\n"),
   );
-const contains = (page, selector, wanted) =>
-  page.waitForFunction(([s, w]) => document.querySelector(s)?.textContent.includes(w), [selector, wanted], { timeout: 15_000 });
 async function write(page, what, where = "Control+End") {
   await page.click("#document .cm-content");
   await page.keyboard.press(where);

@@ -1,63 +1,15 @@
-/**
- * The page of socket.io-client in a real browser, beside the page of Stoa's own client, on a real front in demo mode:
- *
- *     STOA_FRONT=http://127.0.0.1:8080 npm test
- *
- * See `page.test.mjs` for the other variables.
- */
+/** The page of socket.io-client in a real browser, beside the page of Stoa's own client. How to run it: `browser.mjs`. */
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { contains, enter, faults, freshRoom, front, it, lacks, shots } from "./browser.mjs";
 
-const front = process.env.STOA_FRONT;
-const executablePath = process.env.CHROMIUM ?? (process.env.PATH ?? "").split(":").map((folder) => `${folder}/chromium`).find((path) => existsSync(path));
-const shots = process.env.STOA_SHOTS;
-const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-if (front === undefined) console.warn("\n*** THE PAGE OF SOCKET.IO WAS NOT TESTED: STOA_FRONT is not set ***\n");
-const it = (name, run) => test(name, { skip: front === undefined, timeout: 60_000 }, run);
-
-let browser;
-const faults = [];
-before(async () => {
-  if (front !== undefined) browser = await chromium.launch({ executablePath, args: quiet });
-});
-after(() => browser?.close());
-
-const freshRoom = () => `socketio-${Date.now().toString(36)}-${Math.floor(Math.random() * 1e6)}`;
-
-/** A visitor with a browser of their own, inside. Their line can be cut, and their WebSockets blocked. */
-async function visitor(name, room, { path = "socketio.html", webSockets = true, ...options } = {}) {
-  const page = await (await browser.newContext({ viewport: { width: 1100, height: 720 }, ...options })).newPage();
-  page.on("pageerror", (error) => faults.push(`${name}: ${error.message}`));
+/** Somebody in a page: in that of socket.io-client, whose line can be cut and whose WebSockets can be blocked, or in that of Stoa. */
+async function visitor(name, room, { path = "socketio.html", ...options } = {}) {
+  const line = path === "socketio.html" ? /\/socket\.io\// : /\/ws$/;
   // A line that is cut is the browser's to complain of, and the test's doing.
-  page.on("console", (message) => message.type() === "error" && !/net::ERR_|WebSocket connection/.test(message.text()) && faults.push(`${name}: ${message.text()}`));
-  let down = false;
-  const lines = new Set();
-  if (path === "socketio.html") {
-    await page.routeWebSocket(/\/socket\.io\//, (line) => {
-      if (down || !webSockets) return line.close();
-      lines.add({ line, server: line.connectToServer() });
-    });
-    await page.route(/\/socket\.io\//, (route) => (down ? route.abort() : route.continue()));
-  }
-  page.cut = () => {
-    down = true;
-    for (const { line, server } of lines) (line.close(), server.close());
-    lines.clear();
-  };
-  page.mend = () => (down = false);
-  await page.goto(`${front}/${path}?room=${room}`);
-  await page.fill("#name-input", name);
-  await page.press("#name-input", "Enter");
-  await page.waitForSelector('#state[data-state="connected"]');
+  const page = await enter(name, `${path}?room=${room}`, { sockets: line, requests: line, bearable: /net::ERR_|WebSocket connection/, ...options });
   await contains(page, "#people", name);
   return page;
 }
-const contains = (page, selector, wanted) =>
-  page.waitForFunction(([s, w]) => document.querySelector(s)?.textContent.includes(w), [selector, wanted], { timeout: 20_000 });
-const lacks = (page, selector, unwanted) =>
-  page.waitForFunction(([s, w]) => !document.querySelector(s)?.textContent.includes(w), [selector, unwanted], { timeout: 20_000 });
 async function say(page, what) {
   await page.fill("#chat-input", what);
   await page.press("#chat-input", "Enter");

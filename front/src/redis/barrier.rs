@@ -8,7 +8,7 @@
 //!
 //! A barrier says nothing of a write that another server took. So the two connections have to have led to the same
 //! server process since before the write: every new connection is noticed, and compared by the server's run id. And where
-//! sentinels may take another replica than those that answered, these are asked too ([`Sentinels::confirm`]).
+//! sentinels may take another replica than those that answered, these are asked too (`sentinel`).
 
 use super::client::{Tasks, client, command};
 use super::layout::slot;

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stoa_harness::process::FrontProcess;
-use stoa_harness::{Redis, Reply, front};
+use stoa_harness::{Redis, Reply, Sentinels, front};
 use tokio_tungstenite::tungstenite::Message;
 
 /// Posts of one connection on their way at once: as many as a front takes from it.
@@ -19,17 +19,27 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(3);
 
 fn main() {
-    let directory = tempfile::tempdir().unwrap();
-    let primary = Redis::options().line("appendonly yes").line("appendfsync everysec").start();
+    println!("| servers | in flight | answered | posts/s | ÷ memory | p50 ms | p99 ms |");
+    println!("|---|---|---|---|---|---|---|");
+    let synced = || Redis::options().line("appendonly yes").line("appendfsync everysec");
+    let primary = synced().start();
     let replica = Redis::options().replica_of(&primary).start();
     replica.in_sync_with(&primary);
     let has_waitaof = matches!(&primary.ok(&["COMMAND", "INFO", "WAITAOF"]).items()[0], Reply::Array(_));
-    let kinds: Vec<&str> = if has_waitaof { vec!["memory", "replica:1", "disk"] } else { vec!["memory", "replica:1"] };
-    let start = |kind: &&'static str| FrontProcess::start(&primary.url(), &["--ack", kind], directory.path());
+    let kinds: &[&str] = if has_waitaof { &["memory", "replica:1", "disk"] } else { &["memory", "replica:1"] };
+    compare("one replica", &primary.url(), kinds);
+    drop((primary, replica));
+    // Where there are more replicas than a post waits for, sentinels are asked as well.
+    let servers = Sentinels::start(2, 3, synced);
+    compare("sentinels, two replicas", &servers.url(), &["memory", "replica:1", "replica:2"]);
+}
+
+/// A front for each kind of answer, in turns; the first is what the others are compared with.
+fn compare(servers: &str, url: &str, kinds: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    let start = |kind: &&str| FrontProcess::start(url, &["--ack", kind], directory.path());
     let fronts: Vec<FrontProcess> = kinds.iter().map(start).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    println!("| in flight | answered | posts/s | ÷ memory | p50 ms | p99 ms |");
-    println!("|---|---|---|---|---|---|");
     for connections in [1, 4, 16] {
         let mut rounds: Vec<Vec<(f64, Vec<f64>)>> = kinds.iter().map(|_| Vec::new()).collect();
         for _ in 0..ROUNDS {
@@ -47,7 +57,11 @@ fn main() {
             times.sort_unstable_by(f64::total_cmp);
             let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];
             let (in_flight, ratio) = (connections * WINDOW, ratio(kind));
-            println!("| {in_flight} | {name} | {rate:.0} | {ratio:.2} | {:.2} | {:.2} |", at(0.5), at(0.99));
+            println!(
+                "| {servers} | {in_flight} | {name} | {rate:.0} | {ratio:.2} | {:.2} | {:.2} |",
+                at(0.5),
+                at(0.99)
+            );
         }
     }
 }

@@ -111,8 +111,9 @@ fn hiding_is_told_as_leaving_and_showing_oneself_as_joining() {
     redis.ok(&["PRESENCE.SET", HERE, "c1", "STATUS", "online"]);
     told(&mut listener, "joined", "ada");
     assert_eq!(redis.ok(&["PRESENCE.CURSOR", HERE, "c1", "[1,2]"]).int(), 1);
-    redis.ok(&["PRESENCE.TYPING", HERE, "c1", "5000"]);
     listener.expect("presence.cursors", SOON);
+    redis.ok(&["PRESENCE.TYPING", HERE, "c1", "5000"]);
+    listener.expect("presence.typing", SOON);
     redis.ok(&["PRESENCE.SET", HERE, "c1", "STATUS", "invisible"]);
     let (mut left, mut gone, mut quiet) = (0, 0, false);
     while (left, gone, quiet) != (1, 1, true) {

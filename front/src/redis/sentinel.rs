@@ -148,6 +148,8 @@ async fn hear_of_switches(client: fred::prelude::Client, kick: Kick) {
                     return;
                 }
                 let _ = client.subscribe(SWITCH).await;
+                // It may have switched before this.
+                kick.kick();
             }
             message = messages.recv() => {
                 if matches!(message, Err(RecvError::Closed)) {

@@ -1,11 +1,25 @@
 /** What a failover took from a list of messages. Loaded when that happens. */
-import type { Message } from "./frames.js";
-import type { Entry } from "./outbox.js";
-import { keyOf } from "./shown.js";
+import type { Emitter } from "./emitter.js";
+import type { Message as WireMessage } from "./frames.js";
+import type { MessagesEvents } from "./messages.js";
+import type { Entry, Outbox } from "./outbox.js";
+import { keyOf, sent } from "./shown.js";
 
-/** Those that `now` has no more, from number `oldest` on: what this client posted, as it was, and what is gone. */
-export function lostOf(before: readonly Message[], now: readonly Message[], oldest: number, mine: string): { again: Entry[]; gone: Message[] } {
-  const [again, gone]: [Entry[], Message[]] = [[], []];
+/**
+ * What this client posted is posted again, as it was; of the rest it is told that it is gone.
+ *
+ * @param more whether there are messages before those of `now`: what was lost of these is not known
+ */
+export function lose(
+  before: readonly WireMessage[],
+  now: readonly WireMessage[],
+  more: boolean,
+  outbox: Pick<Outbox, "again">,
+  events: Pick<Emitter<MessagesEvents>, "emit">,
+  mine: string,
+): void {
+  const [again, gone]: [Entry[], WireMessage[]] = [[], []];
+  const oldest = more ? (now[0]?.n ?? Infinity) : 0;
   for (const message of before) {
     const { n, client, seq, user, at_ms, body, type, reply, mentions, meta, streaming } = message;
     // A number may have been given again: then it is another message.
@@ -14,5 +28,6 @@ export function lostOf(before: readonly Message[], now: readonly Message[], olde
       again.push({ client, seq, user, at_ms, write: { do: "msg.post", body, type, reply, mentions, meta } });
     else gone.push(message);
   }
-  return { again, gone };
+  outbox.again(again);
+  if (gone.length > 0) events.emit("lost", gone.map(sent));
 }

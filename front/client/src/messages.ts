@@ -347,18 +347,20 @@ export class Messages {
       if (log.position.rev === part.rev) log.position = { epoch: part.epoch, rev: part.rev };
       log.count(part);
     } else {
-      const seen = part.because === "first" ? Infinity : log.newest;
+      const { because } = part;
       const before = log.main.messages;
+      const seen = because === "first" ? Infinity : log.newest;
       log.replace(part);
-      if (part.because === "reset") {
-        this.reading.replaced();
-        this.outbox.reset();
-      }
       const now = log.main.messages;
-      const own = now.filter((message) => this.isOwn(message));
-      for (const message of now) if (message.n > seen && !own.includes(message)) this.events.emit("message", sent(message));
-      const oldest = part.more ? (log.main.first ?? Infinity) : 0;
-      if (part.because === "rollback") this.lose(before, now, oldest).catch(() => undefined);
+      const news = now.filter((message) => !this.isOwn(message) && message.n > seen);
+      for (const message of news) this.events.emit("message", sent(message));
+      if (because === "rollback" || because === "reset") {
+        // Nobody knows the epoch of before, but some of its messages: then it is the same log, and a failover lost the whole epoch.
+        const isOther = because === "reset" && !before.some(({ n, at_ms }) => log.get(n)?.at_ms === at_ms);
+        this.outbox.rewind(isOther);
+        if (isOther) this.reading.replaced();
+        else void import("./lost.js").then((it) => it.lose(before, now, part.more, this.outbox, this.events, this.stoa.client), () => undefined);
+      }
     }
     this.reading.adopted();
     this.settle();
@@ -377,14 +379,6 @@ export class Messages {
     this.settle();
     if (isNews) this.events.emit("message", sent(event.message));
     return true;
-  }
-
-  /** What this page posted is posted again; of the rest it is told that it is gone. */
-  private async lose(before: readonly WireMessage[], now: readonly WireMessage[], oldest: number): Promise<void> {
-    const { lostOf } = await import("./lost.js");
-    const { again, gone } = lostOf(before, now, oldest, this.stoa.client);
-    this.outbox.again(again);
-    if (gone.length > 0) this.events.emit("lost", gone.map(sent));
   }
 
   private page<T>(load: (pages: Pages) => Promise<T>): Promise<T> {

@@ -203,9 +203,11 @@ export class Outbox {
     this.send();
   }
 
-  /** The log begins anew: what was accepted before was meant for another. */
-  reset(): void {
-    for (const entry of this.waiting) if (entry.accepted) this.remove(entry);
+  /** The log went back: what was accepted may be lost, and is sent again. If it is another log now, it was not meant for this one. */
+  rewind(isOther: boolean): void {
+    for (const entry of this.waiting)
+      if (isOther && entry.accepted) this.remove(entry);
+      else delete entry.accepted;
   }
 
   private send(): void {

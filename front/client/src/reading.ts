@@ -24,7 +24,8 @@ export class Reading {
   mentions = 0;
   /** The newest mark that the front has heard. */
   private told = 0;
-  private telling = false;
+  /** The telling that is on its way. */
+  private telling: object | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** The numbers here are not exact: the front has to count, as soon as it can be asked. */
   private isDoubtful = false;
@@ -52,12 +53,12 @@ export class Reading {
     this.timer = undefined;
     const n = this.mark;
     if (!this.live || this.telling || n <= this.told) return;
-    this.telling = true;
+    const telling = (this.telling = {});
     this.host.request({ do: "msg.read", room: this.host.room, n }, read.nothing, (answer) => {
-      this.telling = false;
+      if (this.telling !== telling) return;
+      this.telling = undefined;
       let wait = TELL_EVERY_MS;
       if ("ok" in answer) this.told = Math.max(this.told, n);
-      else if (answer.error.code === "OFFLINE") return;
       else if (answer.error.retry) wait = Math.max(wait, answer.error.retryAfterMs ?? 0);
       else {
         this.told = n;
@@ -78,7 +79,8 @@ export class Reading {
   }
 
   cut(): void {
-    this.live = this.telling = this.asking = false;
+    this.live = this.asking = false;
+    this.telling = undefined;
     for (const timer of [this.timer, this.askTimer]) clearTimeout(timer);
     this.timer = this.askTimer = undefined;
   }
@@ -93,6 +95,8 @@ export class Reading {
     const { counts } = this.log;
     if (counts === undefined) return;
     this.told = counts.read;
+    // An answer that is still to come may be from before a failover, which lost the mark.
+    this.telling = undefined;
     // The front may not have heard of the newest mark; and after a rollback there is less to be read than there was.
     this.mark = Math.max(Math.min(this.mark, this.log.newest), counts.read);
     this.tellSoon(TELL_EVERY_MS);

@@ -251,6 +251,44 @@ describe("streams", () => {
     expect(lost).toEqual([[{ text: "a service's" }, "bo's"]]);
   });
 
+  test("the epoch that they were written in is lost, too: as long as the log is the same one, they are posted again", async () => {
+    const [ada, bo] = [person("ada"), person("bo")];
+    await pass(10);
+    void ada.messages.post("kept");
+    await pass(10);
+    const { rev } = front.log("lobby");
+    void ada.messages.post("ada's");
+    void bo.messages.post("bo's");
+    await pass(50);
+    const lost: unknown[] = [];
+    ada.messages.on("lost", (messages) => lost.push(messages.map(({ body }) => body)));
+    for (const name of ["ada", "bo"]) front.cut(name);
+    // To whoever comes now, nobody can say where it ended.
+    front.rollbackLog("lobby", rev);
+    await pass(5_000);
+    const bodies = front.messages("lobby").map(({ body }) => body);
+    expect([bodies[0], bodies.slice(1).sort()]).toEqual(["kept", ["ada's", "bo's"]]);
+    for (const { messages } of [ada, bo]) expect(plain(messages.list)).toEqual(front.messages("lobby"));
+    expect(lost).toEqual([["bo's"]]);
+  });
+
+  test("a mark that a failover lost is told again, though its answer comes after the failover", async () => {
+    const ada = person("ada");
+    for (const text of ["one", "two"]) front.post("lobby", text);
+    await pass(10);
+    const { rev } = front.log("lobby");
+    // The question, and its answer.
+    const delays = [0, 500];
+    front.delay = () => delays.shift() ?? 0;
+    ada.messages.read(2);
+    await pass(1_200);
+    expect([front.log("lobby").readBy("ada"), delays]).toEqual([2, []]);
+    front.rollbackLog("lobby", rev);
+    expect(front.log("lobby").readBy("ada")).toBe(0);
+    await pass(5_000);
+    expect(front.log("lobby").readBy("ada")).toBe(2);
+  });
+
   test("somebody asks to stop: the writer is told, by its next answer or by the event", async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);

@@ -68,7 +68,16 @@ test("what was meant for a log that is gone is not sent to the next one", () => 
   const { box, sent, post, waiting } = outbox();
   post();
   sent[0]?.answer({ epoch: "5.a", rev: 3 });
-  box.reset();
+  box.rewind(true);
   box.reached({ epoch: "1.b", rev: 0 });
   expect([waiting(), sent.length]).toEqual([[], 1]);
+});
+
+test("a log that goes back has lost what was accepted since, even in epochs of higher numbers", () => {
+  const { box, sent, post } = outbox();
+  post();
+  sent[0]?.answer({ epoch: "5.a", rev: 3 });
+  box.rewind(false);
+  box.reached({ epoch: "2.b", rev: 2 });
+  expect(sent.map(({ seq }) => seq)).toEqual([1, 1]);
 });

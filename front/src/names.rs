@@ -37,6 +37,11 @@ impl Room {
         Room(format!("address:{address}").into())
     }
 
+    /// What stands for a token: never a room, but a block of it has a key as that of a user.
+    pub(crate) fn of_token(id: &str) -> Self {
+        Room(format!("token:{id}").into())
+    }
+
     /// Whether this is the personal room of anybody.
     pub fn is_personal(&self) -> bool {
         self.0.starts_with("user:")

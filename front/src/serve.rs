@@ -1,11 +1,12 @@
 //! Starts and stops a front.
 
 use crate::audit::Audit;
-use crate::auth::Auth;
+use crate::auth::{Auth, Identity};
 use crate::chance;
 use crate::conn::Wheel;
 use crate::conn::budget::Budget;
 use crate::drain::Drain;
+use crate::frame::FrameError;
 use crate::http;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -66,6 +67,17 @@ pub struct App {
     pub(crate) drain: Drain,
     /// The connections.
     pub(crate) sessions: TaskTracker,
+}
+
+impl App {
+    /// Believes a token that nobody withdrew. What is said otherwise: see [`Auth::verify`].
+    pub(crate) async fn believe(&self, token: &str) -> Result<Identity, FrameError> {
+        let identity = self.auth.verify(token).await?;
+        if let Some(id) = &identity.token_id {
+            self.limits.unless_withdrawn(id).await?;
+        }
+        Ok(identity)
+    }
 }
 
 /// Where a request comes from, as the socket says.

@@ -120,6 +120,8 @@ async fn tokens_that_are_wrong_are_refused_with_their_code() {
         ("sub too long", with("\"ada\"", &format!("\"{}\"", "x".repeat(129)))),
         ("sub twice", with("\"sub\"", "\"sub\":\"eve\",\"sub\"")),
         ("exp twice", with("\"sub\"", "\"exp\":1,\"sub\"")),
+        ("jti as a number", with("\"sub\"", "\"jti\":7,\"sub\"")),
+        ("jti that would leave its key", with("\"sub\"", "\"jti\":\"a}:x{b\",\"sub\"")),
         ("rights that nobody knows", with("\"sub\"", "\"rooms\":{\"lobby\":\"everything!\"},\"sub\"")),
         ("rooms as a list", with("\"sub\"", "\"rooms\":[\"lobby\"],\"sub\"")),
         ("a list", made(header, "[1,2]")),
@@ -529,4 +531,38 @@ fn no_token_stands_in_any_line_of_the_log() {
     let leak = log.lines().find(|line| line.contains("eyJ"));
     assert!(leak.is_none(), "{leak:?}");
     assert!(!log.contains(SECRET));
+}
+
+/// A token is withdrawn by its id, for all fronts, wherever it is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_that_was_withdrawn_opens_nothing_more() {
+    let redis = Redis::start();
+    let (one, two) = (Front::start(&redis).await, Front::start(&redis).await);
+    let named = |id: &str| front::token_with(json!({"sub": "ada", "jti": id}));
+    let (stolen, good) = (named("6f1c"), named("77e0"));
+    let thief = Client::connect(one.port, &stolen).await;
+    let ada = Client::connect(two.port, &good).await;
+
+    redis.ok(&["RATE.BLOCK", "stoa:{token:6f1c}:rate:all", "3600000"]);
+    for front in [&one, &two] {
+        assert_eq!(refusal(front.port, &stolen).await, ("AUTH_EXPIRED".into(), 4502));
+        let bearer = format!("Bearer {stolen}");
+        let rpc = request(front.port, "POST /rpc", &[("authorization", &bearer)], r#"{"do":"ping"}"#).await;
+        assert_eq!(rpc.status, 401, "{}", rpc.body);
+        let sse = Events::open(front.port, "/sse", &[("authorization", &bearer)]).await;
+        assert_eq!(sse.err().map(|answer| answer.status), Some(401));
+    }
+    // Nobody goes on with it either.
+    assert_eq!(ada.refused(json!({"do": "auth.refresh", "token": stolen})).await, "AUTH_EXPIRED");
+    ada.ok(json!({"do": "ping"})).await;
+
+    // Who is in with it is not asked again, and is ended with the user's other connections.
+    thief.ok(json!({"do": "ping"})).await;
+    redis.ok(&["ROOM.KICK", "stoa:{user:ada}:presence", "USER", "ada"]);
+    assert_eq!(thief.closed().await.0, 4504);
+    assert_eq!(refusal(one.port, &stolen).await, ("AUTH_EXPIRED".into(), 4502));
+    Client::connect(one.port, &good).await.ok(json!({"do": "ping"})).await;
+
+    redis.ok(&["RATE.BLOCK", "stoa:{token:6f1c}:rate:all", "0"]);
+    Client::connect(two.port, &stolen).await.ok(json!({"do": "ping"})).await;
 }

@@ -19,6 +19,8 @@ pub const DISPLAY_NAME_BYTES_MAX: usize = 128;
 /// How far the clocks of issuer and front may differ for `nbf` and `iat`, in seconds. `exp` is exact, because
 /// connections end at it.
 const LEEWAY_S: u64 = 5;
+/// Longest id of a token (`jti`), in bytes: it becomes a part of a key. Issuers use some 20 to 80.
+const TOKEN_ID_BYTES_MAX: usize = 256;
 /// Types of tokens that are taken unless `--jwt-types` says otherwise, beside no type at all. A token that was made for
 /// another purpose is not one of ours (RFC 8725, 3.11).
 const TYPES: [&str; 2] = ["JWT", "at+jwt"];
@@ -47,6 +49,7 @@ struct Claims {
     iat: Option<f64>,
     /// A string: a list would be accepted by the library if any of it matched.
     iss: Option<String>,
+    jti: Option<String>,
     name: Option<String>,
     rooms: Option<BTreeMap<String, String>>,
 }
@@ -140,6 +143,11 @@ impl Policy {
         if claims.sub.is_empty() || claims.sub.len() > 128 || !claims.sub.bytes().all(allowed) {
             return Err("sub is not of its form".into());
         }
+        // One that no key can be named after could not be withdrawn.
+        let names_a_key = |id: &str| id.bytes().all(|byte| byte.is_ascii_graphic() && !b"{}".contains(&byte));
+        if claims.jti.as_ref().is_some_and(|id| !(1..=TOKEN_ID_BYTES_MAX).contains(&id.len()) || !names_a_key(id)) {
+            return Err("jti is not of its form".into());
+        }
         if claims.name.as_ref().is_some_and(|name| name.len() > DISPLAY_NAME_BYTES_MAX) {
             return Err("name is too long".into());
         }
@@ -148,7 +156,8 @@ impl Policy {
             None if self.is_rooms_claim_required => return Err("no rooms claim".into()),
             None => Rights::open(),
         };
-        Ok(Identity { user: claims.sub.into(), name: claims.name, expires_s: claims.exp, rights })
+        let (user, token_id) = (claims.sub.into(), claims.jti.map(Into::into));
+        Ok(Identity { user, name: claims.name, token_id, expires_s: claims.exp, rights })
     }
 
     fn check_times(&self, claims: &Claims) -> Result<(), Doubt> {

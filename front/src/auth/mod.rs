@@ -37,6 +37,8 @@ pub struct Identity {
     pub user: Arc<str>,
     /// The display name.
     pub name: Option<String>,
+    /// The id of the token, by which it can be withdrawn.
+    pub token_id: Option<Arc<str>>,
     /// When the token ends, in seconds of Unix time.
     pub expires_s: f64,
     rights: Rights,

@@ -61,6 +61,8 @@ fn refused(token: &str) -> Code {
 fn a_good_token_is_believed() {
     let identity = auth().take(&token(json!({"sub": "ada", "exp": now() + 60, "name": "Ada"}))).unwrap();
     assert_eq!((&*identity.user, identity.name.as_deref()), ("ada", Some("Ada")));
+    let named = auth().take(&token(json!({"sub": "ada", "exp": now() + 60, "jti": "AT.x/9+_-="}))).unwrap();
+    assert_eq!((identity.token_id.as_deref(), named.token_id.as_deref()), (None, Some("AT.x/9+_-=")));
     for typ in [json!({"alg": "HS256"}), json!({"alg": "HS256", "typ": "at+jwt"})] {
         assert!(auth().take(&sign(typ, &json!({"sub": "ada", "exp": now() + 60}))).is_ok());
     }
@@ -105,6 +107,11 @@ fn claims_that_are_missing_or_not_of_their_form_are_refused() {
         json!({"sub": "ada", "exp": exp, "nbf": "later"}),
         json!({"sub": "ada", "exp": exp, "iss": ["me"]}),
         json!({"sub": "ada", "exp": exp, "name": "x".repeat(129)}),
+        json!({"sub": "ada", "exp": exp, "jti": ""}),
+        json!({"sub": "ada", "exp": exp, "jti": 7}),
+        json!({"sub": "ada", "exp": exp, "jti": "a}b{c"}),
+        json!({"sub": "ada", "exp": exp, "jti": "a b"}),
+        json!({"sub": "ada", "exp": exp, "jti": "x".repeat(257)}),
         json!({"sub": "ada", "exp": u64::MAX}),
         json!({"sub": "ada", "exp": 1e300}),
         json!({"sub": "ada", "exp": now() + 25 * 3600}),

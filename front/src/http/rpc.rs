@@ -74,7 +74,7 @@ impl Asker {
 
 async fn asker(app: &App, headers: &HeaderMap, address: &Arc<str>) -> Result<Asker, FrameError> {
     let missing = || FrameError::new(Code::AuthRequired, "Authorization: a bearer token is missing");
-    let identity = app.auth.verify(&bearer(headers).ok_or_else(missing)?).await?;
+    let identity = app.believe(&bearer(headers).ok_or_else(missing)?).await?;
     let named = headers.get(CONNECTION).map(|value| value.to_str().unwrap_or_default());
     let is_mistaken = named.is_some_and(|id| !app.auth.owns_connection(&identity.user, id));
     let connection = named.filter(|_| !is_mistaken).unwrap_or_default().into();

@@ -95,7 +95,7 @@ type Opened = (Arc<Conn>, String, Positions);
 async fn open(app: &App, token: Option<&str>, resume: Option<&str>, headers: &HeaderMap) -> Result<Opened, FrameError> {
     let missing = || FrameError::new(Code::AuthRequired, "Authorization: a bearer token is missing");
     let token = token.ok_or_else(missing)?;
-    let identity = app.auth.verify(token).await?;
+    let identity = app.believe(token).await?;
     let mut resume = resume.map_or_else(|| Ok(Resume::default()), Resume::parse)?;
     if resume.len() > ROOMS_MAX {
         return Err(FrameError::new(Code::TooLarge, format!("resume: at most {ROOMS_MAX} rooms in one stream")));

@@ -102,6 +102,14 @@ impl Limits {
         self.at_the_door(blocked)
     }
 
+    /// Refuses a token that somebody withdrew. While Redis cannot be asked none gets in that might be: it would stay.
+    pub(crate) async fn unless_withdrawn(&self, token_id: &str) -> Result<(), FrameError> {
+        match self.api.rate_blocked(&Room::of_token(token_id), &stream_of("all")).await? {
+            Some(_) => Err(FrameError::new(Code::AuthExpired, "the token was withdrawn: connect with a new one")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether anybody asks when a user is connected.
     pub(crate) fn asks_users(&self) -> bool {
         self.settings.is_on() || self.table.of_command(Scope::User, "connect").next().is_some()

@@ -90,7 +90,7 @@ impl Session {
         Box::pin(async move {
             let missing = || FrameError::new(Code::AuthRequired, "token: connect needs one");
             let verified = match token {
-                Some(token) => app.auth.verify(&token.0).await,
+                Some(token) => app.believe(&token.0).await,
                 None => Err(missing()),
             };
             match verified {
@@ -120,7 +120,7 @@ impl Session {
         self.barrier = true;
         let (app, address) = (self.app.clone(), self.address.clone());
         Box::pin(async move {
-            let verified = app.auth.verify(&refresh.token.0).await.and_then(|new| {
+            let verified = app.believe(&refresh.token.0).await.and_then(|new| {
                 if new.user == identity.user {
                     return Ok(new);
                 }

@@ -352,8 +352,6 @@ export class Messages {
       const seen = because === "first" ? Infinity : log.newest;
       log.replace(part);
       const now = log.main.messages;
-      const news = now.filter((message) => !this.isOwn(message) && message.n > seen);
-      for (const message of news) this.events.emit("message", sent(message));
       if (because === "rollback" || because === "reset") {
         // Nobody knows the epoch of before, but some of its messages: then it is the same log, and a failover lost the whole epoch.
         const isOther = because === "reset" && !before.some(({ n, at_ms }) => log.get(n)?.at_ms === at_ms);
@@ -361,6 +359,8 @@ export class Messages {
         if (isOther) this.reading.replaced();
         else void import("./lost.js").then((it) => it.lose(before, now, part.more, this.outbox, this.events, this.stoa.client), () => undefined);
       }
+      const news = now.filter((message) => !this.isOwn(message) && message.n > seen);
+      for (const message of news) this.events.emit("message", sent(message));
     }
     this.reading.adopted();
     this.settle();

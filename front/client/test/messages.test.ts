@@ -230,7 +230,8 @@ describe("streams", () => {
     expect(plain(ada.messages.list)).toEqual(front.messages("lobby"));
   });
 
-  test("what a failover lost is posted again by whoever posted it, and named if it is others'", async () => {
+  /** Ada and Bo, what they posted after `rev` on its way, and what Ada is told to be lost. */
+  const aboutToLose = async () => {
     const [ada, bo] = [person("ada"), person("bo")];
     await pass(10);
     void ada.messages.post("kept");
@@ -238,10 +239,15 @@ describe("streams", () => {
     const { rev } = front.log("lobby");
     void ada.messages.post("ada's");
     void bo.messages.post("bo's", { meta: { mood: "good" } });
-    front.post("lobby", "a service's");
-    await pass(50);
     const lost: unknown[] = [];
     ada.messages.on("lost", (messages) => lost.push(messages.map(({ body }) => body)));
+    return { ada, bo, rev, lost };
+  };
+
+  test("what a failover lost is posted again by whoever posted it, and named if it is others'", async () => {
+    const { ada, bo, rev, lost } = await aboutToLose();
+    front.post("lobby", "a service's");
+    await pass(50);
     front.rollbackLog("lobby", rev);
     await pass(1_000);
     const bodies = front.messages("lobby").map(({ body }) => body);
@@ -252,16 +258,8 @@ describe("streams", () => {
   });
 
   test("the epoch that they were written in is lost, too: as long as the log is the same one, they are posted again", async () => {
-    const [ada, bo] = [person("ada"), person("bo")];
-    await pass(10);
-    void ada.messages.post("kept");
-    await pass(10);
-    const { rev } = front.log("lobby");
-    void ada.messages.post("ada's");
-    void bo.messages.post("bo's");
+    const { ada, bo, rev, lost } = await aboutToLose();
     await pass(50);
-    const lost: unknown[] = [];
-    ada.messages.on("lost", (messages) => lost.push(messages.map(({ body }) => body)));
     for (const name of ["ada", "bo"]) front.cut(name);
     // To whoever comes now, nobody can say where it ended.
     front.rollbackLog("lobby", rev);
@@ -270,6 +268,18 @@ describe("streams", () => {
     expect([bodies[0], bodies.slice(1).sort()]).toEqual(["kept", ["ada's", "bo's"]]);
     for (const { messages } of [ada, bo]) expect(plain(messages.list)).toEqual(front.messages("lobby"));
     expect(lost).toEqual([["bo's"]]);
+  });
+
+  test("who reads a message as soon as it is told has read it, also in a log that is another one", async () => {
+    const ada = person("ada");
+    front.post("lobby", "of the old one");
+    await pass(10);
+    ada.messages.on("message", ({ n }) => ada.messages.read(n as number));
+    front.cut("ada");
+    front.flush("lobby");
+    for (const text of ["one", "two"]) front.post("lobby", text);
+    await pass(5_000);
+    expect([ada.messages.readUpTo, front.log("lobby").readBy("ada")]).toEqual([2, 2]);
   });
 
   test("a mark that a failover lost is told again, though its answer comes after the failover", async () => {

@@ -156,8 +156,8 @@ impl Policy {
             None if self.is_rooms_claim_required => return Err("no rooms claim".into()),
             None => Rights::open(),
         };
-        let (user, token_id) = (claims.sub.into(), claims.jti.map(Into::into));
-        Ok(Identity { user, name: claims.name, token_id, expires_s: claims.exp, rights })
+        let user = claims.sub.into();
+        Ok(Identity { user, name: claims.name, token_id: claims.jti, expires_s: claims.exp, rights })
     }
 
     fn check_times(&self, claims: &Claims) -> Result<(), Doubt> {

@@ -38,7 +38,7 @@ pub struct Identity {
     /// The display name.
     pub name: Option<String>,
     /// The id of the token, by which it can be withdrawn.
-    pub token_id: Option<Arc<str>>,
+    pub token_id: Option<String>,
     /// When the token ends, in seconds of Unix time.
     pub expires_s: f64,
     rights: Rights,
